@@ -16,7 +16,7 @@ down status logs reset env: .venv/bin/python
 	@echo "nothing is installed yet; run: make up" >&2; exit 1
 
 up: ## install missing packages, start everything, wait until it is healthy
-	@deploy/local/install.sh python broker database monitoring exporter
+	@deploy/local/install.sh python broker database monitoring flower exporter
 	@$(local) up
 
 down: ## stop everything that `make up` started
@@ -35,7 +35,7 @@ env: ## print addresses and keys as `export` lines, for eval in a shell
 	@$(local) env
 
 test: ## run the tests in parallel; T="tests/unit -k outbox" for some, N=0 for one at a time
-	@deploy/local/install.sh python broker database monitoring exporter compiler asyncapi kubernetes browser
+	@deploy/local/install.sh python broker database monitoring flower exporter compiler asyncapi kubernetes browser
 	@.venv/bin/pytest -n $(or $(N),auto) --dist loadscope $(T)
 
 test-containers: ## run tests on a broker and a database in containers; requires Docker
@@ -60,7 +60,7 @@ chaos: ## run the system with faults: RUNS=5 SEED=1 FAULTS=kill,clock, SEEDS=500
 		exit $$status
 
 bench: ## measure the system's throughput; B="--only relay" for a part
-	@deploy/local/install.sh python broker database monitoring exporter load
+	@deploy/local/install.sh python broker database monitoring flower exporter load
 	@.venv/bin/python -m bench $(B)
 
 docs: ## generate the documents that are derived from the contracts
@@ -72,7 +72,7 @@ screenshots: ## take the pictures in docs/img again, in a few minutes
 	@deploy/local/install.sh python broker database monitoring browser
 	@.venv/bin/python -m testkit.browser.screenshots
 
-secrets: ## write the secrets that docker-compose.yml reads
+secrets: ## write the secrets that docker-compose.yml reads, and its override for PARTS and RELAYS
 	@deploy/local/install.sh python
 	@.venv/bin/python -m deploy.compose
 
@@ -97,6 +97,9 @@ lock: ## pin every dependency of setup.cfg, with its hashes
 	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url --constraint requirements/dev.txt \
 		requirements/bench.in --output-file requirements/bench.txt
+	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-header --no-emit-index-url --constraint requirements/dev.txt \
+		requirements/flower.in --output-file requirements/flower.txt
 	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-header --no-emit-index-url requirements/exporter.in \
 		--output-file requirements/exporter.txt

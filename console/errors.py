@@ -15,8 +15,11 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def problem(error: ExpectedError | DBAPIError) -> str:
-    """Return the problem of an action or of a database in one line."""
-    if isinstance(error, DBAPIError):
-        return f"PostgreSQL: {first_line(error.orig or error)}"
-    return str(error)
+def problem(error: BaseException) -> str:
+    """Return the problem of an action or of a database in one line; of other errors, the class."""
+    match error:
+        case DBAPIError():
+            return f"PostgreSQL: {first_line(error.orig or error)}"
+        case ExpectedError():
+            return str(error)
+    return type(error).__name__

@@ -6,7 +6,10 @@ import httpx
 
 
 class HttpSession:
-    """A session with an HTTP API; the end of the `with` block closes its connections."""
+    """A session with an HTTP API; the end of the `with` block closes its connections.
+
+    Several threads can use a session.
+    """
 
     def __init__(self, **options: Any) -> None:
         """Connect later; `options` are those of `httpx.Client`."""
@@ -17,4 +20,8 @@ class HttpSession:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
         self._client.close()

@@ -42,8 +42,10 @@ class Base(DeclarativeBase):
 class PlanState(StrEnum):
     """The state of a redrive plan."""
 
-    #: Its messages are still being chosen; it cannot run.
+    #: It is being prepared: its messages are still being chosen. It cannot run.
     INCOMPLETE = "incomplete"
+    #: Its preparation has failed. It never runs.
+    FAILED = "failed"
     #: It can run, or runs.
     READY = "ready"
     #: An operator has paused it.
@@ -79,7 +81,7 @@ class PlanRow(Base):
     __tablename__ = "redrive_plans"
     __table_args__ = (
         CheckConstraint(
-            "state IN ('incomplete', 'ready', 'paused', 'aborted', 'done')", name="state"
+            "state IN ('incomplete', 'failed', 'ready', 'paused', 'aborted', 'done')", name="state"
         ),
         Index("ix_redrive_plans_created_at", "created_at"),
     )
@@ -92,6 +94,14 @@ class PlanRow(Base):
     created_by: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    depth: Mapped[int | None] = mapped_column(comment="Messages to examine for its preparation.")
+    examined: Mapped[int] = mapped_column(server_default="0", comment="How many of them were.")
+    states: Mapped[dict[str, int]] = mapped_column(
+        JSONB, server_default="{}", comment="The numbers of its messages by their state."
+    )
+    effects: Mapped[dict[str, int]] = mapped_column(
+        JSONB, server_default="{}", comment="The same by the expected effect."
+    )
 
 
 class ItemRow(Base):
@@ -105,6 +115,7 @@ class ItemRow(Base):
             name="state",
         ),
         Index("ix_redrive_items_state", "plan_id", "state", "rank", "position"),
+        Index("ix_redrive_items_rank", "plan_id", "rank", "position"),
         Index("ix_redrive_items_event_id", "event_id"),
     )
 

@@ -5,13 +5,14 @@ alive while all of its loops make progress, and exits as soon as a loop stalls.
 """
 
 import logging
-import os
+import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
-from typing import NoReturn
+
+from eventbus.health_file import HealthFile
+from eventbus.termination import terminate
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +84,7 @@ class Loop:
                 self._run_step()
         except BaseException:
             # A thread ends without a traceback on some of these, such as `SystemExit`.
-            log.critical("loop crashed", extra={"loop": self.name}, exc_info=True)
-            _exit()
+            terminate(log, "loop crashed", extra={"loop": self.name}, exc_info=sys.exc_info())
 
     def _run_step(self) -> None:
         started = self._busy_since = time.monotonic()
@@ -113,7 +113,7 @@ class Loops:
     def __init__(self, loops: Sequence[Loop], *, health_file: Path | None) -> None:
         """`health_file` is touched while no loop stalls; the first loop is the main one."""
         self._loops = loops
-        self._health_file = health_file
+        self._health_file = HealthFile(health_file)
         self._stopped = Event()
         self._watchdog = Thread(target=self._watch, name="watchdog", daemon=True)
 
@@ -141,32 +141,13 @@ class Loops:
         """
         self._loops[0].join(PATIENCE)
         self._watchdog.join(PATIENCE)
-        if self._health_file:
-            with suppress(OSError):
-                self._health_file.unlink()
+        self._health_file.remove()
 
     def _watch(self) -> None:
         while not self._stopped.is_set():
             for loop in self._loops:
                 if (seconds := loop.stands_still_for()) > loop.limit:
                     fields = {"loop": loop.name, "seconds": round(seconds)}
-                    log.critical("loop stalled, process terminated", extra=fields)
-                    _exit()
-            self._touch()
+                    terminate(log, "loop stalled, process terminated", extra=fields)
+            self._health_file.write()
             self._stopped.wait(WATCH_INTERVAL)
-
-    def _touch(self) -> None:
-        if not self._health_file:
-            return
-        try:
-            self._health_file.parent.mkdir(parents=True, exist_ok=True)
-            self._health_file.touch()
-        except OSError as error:
-            # A full disk does not stop the work; a supervisor detects that the file is stale.
-            log.error("health file not written", extra={"reason": str(error)})
-
-
-def _exit() -> NoReturn:
-    # Immediately: a hung step may hold any lock that an orderly exit would wait for. Its
-    # uncommitted work rolls back.
-    os._exit(os.EX_SOFTWARE)

@@ -5,11 +5,13 @@ hour, because it is still running and still connected to the broker.
 """
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
+
+from eventbus.health_file import HealthFile
+from eventbus.termination import terminate
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +32,7 @@ class Watchdog:
 
     def __init__(self, health_file: Path | None, *, state: Callable[[], str]) -> None:
         """`state` returns the file's text."""
-        self._file = health_file
+        self._file = HealthFile(health_file)
         self._state = state
         self._turned_at = self._touched_at = time.monotonic()
         self._thread = Thread(target=self._watch, name="watchdog", daemon=True)
@@ -49,21 +51,9 @@ class Watchdog:
 
     def _touch(self) -> None:
         self._touched_at = time.monotonic()
-        if not self._file:
-            return
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            # A probe must not read an empty file, which would count as ready.
-            written = self._file.with_name(f"{self._file.name}.new")
-            written.write_text(f"{self._state()}\n")
-            written.replace(self._file)
-        except OSError as error:
-            # A full disk does not stop the work; a supervisor detects that the file is stale.
-            log.error("health file not written", extra={"reason": str(error)})
+        self._file.write(self._state())
 
     def _watch(self) -> None:
         while (stalled := time.monotonic() - self._turned_at) < LIMIT:
             time.sleep(INTERVAL)
-        log.critical("event loop stalled, process terminated", extra={"seconds": round(stalled)})
-        # Immediately: an orderly exit would wait for the loop.
-        os._exit(os.EX_SOFTWARE)
+        terminate(log, "event loop stalled, process terminated", extra={"seconds": round(stalled)})

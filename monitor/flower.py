@@ -17,7 +17,7 @@ from eventbus.settings.base import load
 from eventbus.telemetry.logs import configure_logging
 from eventbus.telemetry.privacy import described
 from eventbus.topology.objects import event_queue
-from eventbus.worker.app import ServiceApp
+from eventbus.worker.broker_app import BrokerApp
 from monitor.no_remote_control import Silence, declare_no_exchange
 from monitor.settings import FlowerSettings
 
@@ -57,7 +57,7 @@ def main() -> None:
     logging.getLogger("tornado.access").setLevel(logging.ERROR)
     configure(settings)
     declare_no_exchange()
-    app = ServiceApp(
+    app = BrokerApp(
         "flower", settings=FlowerSettings, config="celeryconfig.monitor", control=Silence
     )
     # The queues on the page of the broker.

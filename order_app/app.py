@@ -60,6 +60,8 @@ def create_app(settings: ApiSettings | None = None) -> OpenAPI:
         settings.prometheus_multiproc_dir,
         release=settings.release,
         certificates=Certificates(sources(settings)),
+        # Not the engine of the requests: a page must arrive while the database does not respond.
+        database=database.sessions(database.scrape_engine(settings)),
     )
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT
     app.config["SQLALCHEMY_DATABASE_URI"] = database.url(settings)

@@ -1,16 +1,16 @@
-"""PROCESS: `celery -A scheduler.beat beat`. Several may run: ticks are only hints, and coalesce."""
+"""PROCESS: the source of ticks. Several may run: ticks are only hints, and coalesce."""
 
 from celery.schedules import schedule
 
 from common.kombu_topology import SERVICES
 from eventbus.settings.broker import BrokerSettings
-from eventbus.worker.app import ServiceApp
+from eventbus.worker.broker_app import BrokerApp
 from scheduler.punctual import uptime
 
 #: Seconds between two ticks.
 TICK_INTERVAL = 1.0
 
-app = ServiceApp("beat", settings=BrokerSettings, config="celeryconfig.beat")
+app = BrokerApp("beat", settings=BrokerSettings, config="celeryconfig.beat")
 app.add_defaults(
     {
         "beat_schedule": {

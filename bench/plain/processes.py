@@ -15,7 +15,8 @@ _RELAYS = ("order", "inventory")
 
 def worker(module: str) -> list[str]:
     """Return the command of a worker, without Celery's gossip, mingling and heartbeats."""
-    command = ["celery", "-q", "-A", f"bench.plain.{module}", "worker", "-n", f"{module}@plain"]
+    command = ["python", "-m", "eventbus", "-A", f"bench.plain.{module}", "worker"]
+    command += ["-n", f"{module}@plain"]
     return [*command, "--without-gossip", "--without-mingle", "--without-heartbeat"]
 
 

@@ -27,6 +27,7 @@ from granian.server import Server
 from granian.server.common import WORKERS_METHODS
 from granian.server.mp import WorkerProcess
 
+from common.http import closing
 from common.http.requests import Inline, Requests
 from eventbus.parent import exit_with
 from eventbus.settings.addresses import addresses
@@ -170,6 +171,7 @@ def _work(
     serve = getattr(worker, WORKERS_METHODS[runtime_mode][listening.is_uds()])
     serve(requests, loop, stopping)
     ended.wait()
+    closing.end(app)
 
 
 def _stopping(requests: Requests) -> WorkerSignal:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from console.monitoring.prometheus import Alert, Prometheus, Values
-from console.settings import ConsoleSettings
 
 #: Seconds that a figure covers, and seconds between two of its values.
 SPAN, STEP = 600, 5
@@ -46,32 +45,26 @@ class Lately:
     figures: tuple[Figure, ...]
 
 
-def lately(settings: ConsoleSettings) -> Lately | None:
-    """Return alerts and figures, or None if no Prometheus is configured.
-
-    Raises `ActionError` if Prometheus does not respond.
-    """
-    if settings.prometheus_url is None:
-        return None
-    with Prometheus(settings.prometheus_url) as prometheus:
-        return Lately(
-            alerts=prometheus.alerts(),
-            events=prometheus.now(_published(), "type"),
-            published=prometheus.now(_published_now(), "service"),
-            parked=prometheus.now("orders_parked_lasting_seconds > 0", "queue"),
-            figures=tuple(
-                Figure(
-                    title=title,
-                    text=text,
-                    unit=unit,
-                    lines=tuple(
-                        Line(name=name, values=prometheus.lately(expr, seconds=SPAN, step=STEP))
-                        for name, expr in lines.items()
-                    ),
-                )
-                for title, text, unit, lines in _FIGURES
-            ),
-        )
+def lately(prometheus: Prometheus) -> Lately:
+    """Return alerts and figures. Raises `ActionError` if Prometheus does not respond."""
+    return Lately(
+        alerts=prometheus.alerts(),
+        events=prometheus.now(_published(), "type"),
+        published=prometheus.now(_published_now(), "service"),
+        parked=prometheus.now("orders_parked_lasting_seconds > 0", "queue"),
+        figures=tuple(
+            Figure(
+                title=title,
+                text=text,
+                unit=unit,
+                lines=tuple(
+                    Line(name=name, values=prometheus.lately(expr, seconds=SPAN, step=STEP))
+                    for name, expr in lines.items()
+                ),
+            )
+            for title, text, unit, lines in _FIGURES
+        ),
+    )
 
 
 def _published() -> str:

@@ -80,22 +80,22 @@ class Checked:
 def check(settings: BrokerAdminSettings) -> Checked:
     """Return the problems of the broker; an unreachable broker is one finding."""
     try:
-        result = inspect(settings)
+        with Management(settings) as broker:
+            result = inspect(settings, broker)
     except ActionError as error:
         name = ", ".join(str(url) for url in settings.broker_admin_url)
         return Checked(findings=(Finding(kind=Kind.UNREACHABLE, name=name, text=str(error)),))
     return Checked(findings=result.findings, unknown=result.unknown)
 
 
-def inspect(settings: BrokerAdminSettings) -> BrokerHealth:
+def inspect(settings: BrokerAdminSettings, broker: Management) -> BrokerHealth:
     """Return the state and the problems of the broker, as a user with the tag `monitoring`.
 
     Raises `ActionError` if the broker cannot be queried.
     """
-    with Management(settings) as broker:
-        nodes = broker.get("nodes")
-        alarms = broker.alarms()
-        state = BrokerState.read(broker, with_users=False)
+    nodes = broker.get("nodes")
+    alarms = broker.alarms()
+    state = BrokerState.read(broker, with_users=False)
     numbers = division.actual(state, settings.parts)
     services = divided(SERVICES, numbers)
     wanted = topology(retry_tiers=settings.retry_tiers, parts=numbers)

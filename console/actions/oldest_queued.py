@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from common.kombu_topology import SERVICES
 from console.databases.service_database import Databases
@@ -25,32 +26,35 @@ def age_of_oldest(databases: Databases, service: Service) -> float | None:
 
     It is the first event, of a consumed type, after the one that was handled last. An event that
     overtakes others, such as one that was redriven, hides them. Return 0 if there is no such event,
-    and None for a service that has not handled an event yet. The cost is bounded.
+    and None for a service that has not handled an event yet. The cost is bounded: one short
+    transaction on the database of the service, and one on that of each publisher.
     """
+    last = _last_handled(databases, service)
     ages = [
-        _after(databases, sender, last, sorted(types))
+        _after(databases, sender, last[sender.name], sorted(types))
         for sender in SERVICES
-        if (types := set(sender.published_types).intersection(service.consumed_types))
-        and (last := _last_handled(databases, service, sender))
+        if sender.name in last
+        and (types := set(sender.published_types).intersection(service.consumed_types))
     ]
     return max(ages, default=None)
 
 
-def _last_handled(databases: Databases, service: Service, sender: Service) -> UUID | None:
+def _last_handled(databases: Databases, service: Service) -> dict[str, UUID]:
+    """Return the newest handled event of each publisher, among the newest `_RECENT`."""
     newest = (
         select(inbox.c.event_id, inbox.c.source)
         .order_by(inbox.c.handled_at.desc())
         .limit(_RECENT)
         .subquery()
     )
+    # By its id, which is sorted by time. PostgreSQL has no maximum of UUIDs.
     last = (
-        select(newest.c.event_id)
-        .where(newest.c.source == sender.name)
-        .order_by(newest.c.event_id.desc())
-        .limit(1)
+        select(newest.c.source, newest.c.event_id)
+        .ext(distinct_on(newest.c.source))
+        .order_by(newest.c.source, newest.c.event_id.desc())
     )
     with databases.transaction(service) as session:
-        return session.scalars(last).first()
+        return dict(session.execute(last).all())
 
 
 def _after(databases: Databases, sender: Service, last: UUID, types: Sequence[str]) -> float:

@@ -11,6 +11,7 @@ from common.events import EVENTS
 from console.actions import contracts as actions
 from console.actions import retirement
 from console.commands.execution.effect import shows, writes
+from console.commands.execution.json_document import documented, report
 from console.commands.table import print_line
 from console.contracts.compatibility import Change
 from console.settings import RetirementSettings, load_operator
@@ -62,6 +63,7 @@ def check(ctx: click.Context, folder: Path, *, as_json: bool) -> None:
 
 @contracts.command(epilog="Example: orderctl contracts release")
 @writes
+@documented("released", "changes")
 @_released
 @click.pass_context
 def release(ctx: click.Context, folder: Path) -> None:
@@ -71,10 +73,12 @@ def release(ctx: click.Context, folder: Path) -> None:
     changes nothing.
     """
     changes = actions.check(folder)
+    report(changes=[dataclasses.asdict(change) for change in changes], released=[])
     if any(change.breaking for change in changes):
         _print(changes)
         ctx.exit(BREAKING)
     recorded = list(actions.release(folder))
+    report(released=recorded)
     for name in recorded:
         click.echo(f"released {name}")
     if not recorded:

@@ -4,6 +4,7 @@ import click
 
 from console.actions import database as actions
 from console.commands.execution.effect import changes, shows
+from console.commands.execution.json_document import documented, report
 from console.commands.table import print_line
 from console.settings import DatabaseAdminSettings, load_operator
 
@@ -18,6 +19,7 @@ def database() -> None:
 
 @database.command(epilog="Example: orderctl database plan")
 @shows
+@documented("differences")
 @click.pass_context
 def plan(ctx: click.Context) -> None:
     """Print the changes that apply would make, and manual work; exit with status 2 if any.
@@ -25,6 +27,7 @@ def plan(ctx: click.Context) -> None:
     Changes nothing.
     """
     lines = list(actions.plan(load_operator(DatabaseAdminSettings)))
+    report(differences=[_document(line) for line in lines])
     for line in lines:
         print_line(line)
     if lines:
@@ -34,14 +37,23 @@ def plan(ctx: click.Context) -> None:
 
 @database.command(epilog="Example: orderctl database apply")
 @changes()
+@documented("changes")
 def apply() -> None:
     """Create and migrate roles, databases and tables as this release requires.
 
     Prints a line for each change. Running the command again changes nothing.
     """
-    changed = False
+    made = list[dict[str, str]]()
+    # The same list until the end: if a change fails, the document has those before it.
+    report(changes=made)
     for line in actions.apply(load_operator(DatabaseAdminSettings)):
         print_line(line)
-        changed = True
-    if not changed:
+        made.append(_document(line))
+    if not made:
         click.echo("databases: nothing to change")
+
+
+def _document(line: str) -> dict[str, str]:
+    """Return a line as the object that it is about, such as `database order`, and the change."""
+    subject, _, change = line.partition(": ")
+    return {"object": subject, "change": change}

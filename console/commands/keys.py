@@ -11,6 +11,7 @@ import click
 
 from console.actions import keys as actions
 from console.commands.execution.effect import changes, shows
+from console.commands.execution.json_document import documented, report
 from console.commands.table import print_line, print_table
 from console.errors import ActionError
 from console.settings import DatabaseSettings, load_operator
@@ -34,6 +35,7 @@ _scopes = click.option(
 
 @keys.command(epilog='Example: orderctl keys create "web shop" --scope orders:write')
 @changes(subject="name", service="order", details=("scopes",))
+@documented("name", "scopes", "key", "file")
 @click.argument("name")
 @_scopes
 @click.option(
@@ -45,8 +47,11 @@ def create(name: str, scopes: tuple[str, ...], *, file: Path | None) -> None:
     """Create a key for NAME and print it once: only its hash is stored."""
     settings = load_operator(DatabaseSettings)
     granted = [Scope(scope) for scope in scopes]
+    report(name=name, scopes=granted, file=file and str(file))
     if file is None:
-        click.echo(actions.create(settings, name, granted))
+        key = actions.create(settings, name, granted)
+        report(key=key)
+        click.echo(key)
     else:
         # The file first: a key that cannot be written must not be created.
         with _new_file(file) as output:
@@ -56,6 +61,7 @@ def create(name: str, scopes: tuple[str, ...], *, file: Path | None) -> None:
 
 @keys.command(epilog="Example: orderctl keys register prometheus --scope ops --file key")
 @changes(subject="name", service="order", details=("scopes",))
+@documented("name", "scopes", "is_new")
 @click.argument("name")
 @_scopes
 @click.option(
@@ -76,6 +82,7 @@ def register(name: str, scopes: tuple[str, ...], *, file: Path) -> None:
         new = actions.register(settings, key, name, [Scope(scope) for scope in scopes])
     except ActionError as error:
         raise ActionError(f"{file}: {error}") from None
+    report(name=name, scopes=list(scopes), is_new=new)
     print_line(f"key of {name} {'registered' if new else 'already registered'}")
 
 
@@ -94,10 +101,12 @@ def list_keys(*, as_json: bool) -> None:
 
 @keys.command(epilog="Example: orderctl keys revoke 1f0a9c3e")
 @changes(subject="prefix", service="order")
+@documented("key")
 @click.argument("prefix")
 def revoke(prefix: str) -> None:
     """Revoke a key permanently; this takes effect within seconds, see API_KEY_LIFETIME."""
     key = actions.revoke(load_operator(DatabaseSettings), prefix)
+    report(key=_document(key))
     print_line(f"{key.prefix}: key of {key.name} revoked")
 
 

@@ -5,7 +5,8 @@ import json
 import click
 
 from console.commands.execution.effect import changes, shows
-from console.commands.operator import operator_name
+from console.commands.execution.json_document import documented, report
+from console.commands.operator import operator_name, reason_option
 from console.commands.orders.listing import second
 from console.commands.table import print_line, print_table
 from console.databases import pauses as actions
@@ -16,18 +17,13 @@ from eventbus.consumer.operator_pause import OperatorPause
 _SERVICE = click.Choice(tuple(CONSUMERS))
 
 
-def _checked(_ctx: click.Context, _parameter: click.Parameter, reason: str) -> str:
-    if problem := actions.refusal(reason):
-        raise click.BadParameter(problem)
-    return reason
-
-
 @click.command(
     epilog='Example: orderctl pause notification --reason "release 12 sends wrong emails"'
 )
 @changes(details=("reason",))
+@documented("service", "reason", "earlier")
 @click.argument("service", type=_SERVICE)
-@click.option("--reason", required=True, callback=_checked, help="Reason, for other operators.")
+@reason_option("Reason, for other operators.")
 def pause(service: str, *, reason: str) -> None:
     """Pause the consumption of one service until it is resumed.
 
@@ -37,15 +33,18 @@ def pause(service: str, *, reason: str) -> None:
     """
     settings = load_operator(DatabaseSettings)
     earlier = actions.begin(settings, CONSUMERS[service], reason=reason, operator=operator_name())
+    report(service=service, reason=reason, earlier=earlier and document(service, earlier))
     print_line(f"{service}: already {description(earlier)}" if earlier else f"{service}: paused")
 
 
 @click.command(epilog="Example: orderctl resume notification")
 @changes()
+@documented("service", "ended")
 @click.argument("service", type=_SERVICE)
 def resume(service: str) -> None:
     """Resume the consumption of one service; if it is not paused, nothing changes."""
     ended = actions.end(load_operator(DatabaseSettings), CONSUMERS[service])
+    report(service=service, ended=ended and document(service, ended))
     print_line(
         f"{service}: resumed; was {description(ended)}" if ended else f"{service}: not paused"
     )

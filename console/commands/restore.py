@@ -1,5 +1,6 @@
 """`orderctl restore`: finds a database that is behind the others, and brings it up to date."""
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from datetime import datetime
@@ -10,6 +11,7 @@ from common.kombu_topology import INVENTORY, SERVICES
 from common.kombu_topology import service as of_name
 from console.broker.topology_diff import Difference
 from console.commands.execution.effect import changes, shows
+from console.commands.execution.json_document import documented, report
 from console.commands.reached import reached
 from console.commands.table import print_line
 from console.commands.times import Moment
@@ -87,6 +89,7 @@ def check(
 
 @restore.command(epilog="Example: orderctl restore heal --service inventory --since 2d")
 @changes(details=("since",))
+@documented("service", "restored", "delivered", "held", "unexamined", "lost_entries")
 @click.option(
     "--service",
     type=click.Choice([*(each.name for each in SERVICES), _BROKER]),
@@ -122,6 +125,11 @@ def heal(*, service: str, since: datetime | None, wait: float, yes: bool) -> Non
                 settings, books, of_name(service), since=since, effort=effort, report=_print
             )
         lost = lost_entries(books, since=since) if service == INVENTORY.name else []
+    report(
+        service=service,
+        **dataclasses.asdict(healed),
+        lost_entries=[each.command for each in lost],
+    )
     for result in (*_lines(service, healed), *entry_lines(lost)):
         print_line(result)
 

@@ -16,10 +16,12 @@ from console.actions import stock as actions
 from console.actions import stock_import
 from console.actions.stock import Change
 from console.commands.execution.effect import changes, shows
+from console.commands.execution.json_document import documented, report
 from console.commands.operator import operator_name
 from console.commands.table import print_line, print_table, printable
 from console.settings import DatabaseSettings, load_operator
-from console.stock import csv_file, report
+from console.stock import csv_file
+from console.stock import report as texts
 from inventory_worker.movements import Note
 from inventory_worker.stock import MAX_ON_HAND, correct, count, receive
 
@@ -28,6 +30,8 @@ _DIFFERENCES = 100
 
 #: The effect of a command that changes the stock of a SKU.
 _goods = changes(service="inventory", subject="sku", details=("pieces", "reason", "reference"))
+
+_changed = documented("level", "reference", "is_new", "missing", "orders")
 
 _pieces = click.IntRange(0, MAX_ON_HAND)
 _some_pieces = click.IntRange(1, MAX_ON_HAND)
@@ -61,6 +65,7 @@ def stock() -> None:
 
 @stock.command("receive", epilog="Example: orderctl stock receive SKU-1 20 --reference DN-1007")
 @_goods
+@_changed
 @click.argument("sku")
 @click.argument("pieces", metavar="QTY", type=_some_pieces)
 @_note_options("goods received")
@@ -71,6 +76,7 @@ def receive_goods(sku: str, pieces: int, reason: str, reference: str | None) -> 
 
 @stock.command("count", epilog='Example: orderctl stock count SKU-1 97 --reason "annual count"')
 @_goods
+@_changed
 @click.argument("sku")
 @click.argument("pieces", metavar="QTY", type=_pieces)
 @_note_options("counted")
@@ -89,6 +95,7 @@ def count_goods(sku: str, pieces: int, reason: str, reference: str | None) -> No
     epilog='Example: orderctl stock correct SKU-1 -3 --reason "broken in the warehouse"',
 )
 @_goods
+@_changed
 @click.argument("sku")
 @click.argument("pieces", metavar="QTY", type=click.IntRange(-MAX_ON_HAND, MAX_ON_HAND))
 @_note_options(None)
@@ -99,6 +106,7 @@ def correct_level(sku: str, pieces: int, reason: str, reference: str | None) -> 
 
 @stock.command("set", epilog="Example: orderctl stock set SKU-1 100")
 @_goods
+@_changed
 @click.argument("sku")
 @click.argument("pieces", metavar="N", type=_pieces)
 def set_on_hand(sku: str, pieces: int) -> None:
@@ -108,6 +116,7 @@ def set_on_hand(sku: str, pieces: int) -> None:
 
 @stock.command(epilog="Example: orderctl stock add SKU-1 20")
 @_goods
+@_changed
 @click.argument("sku")
 @click.argument("pieces", metavar="N", type=_some_pieces)
 def add(sku: str, pieces: int) -> None:
@@ -123,9 +132,9 @@ def show(sku: str | None, *, as_json: bool) -> None:
     """Show the stock on hand, reserved and available, of one SKU or of all."""
     levels = actions.show(load_operator(DatabaseSettings), sku)
     if as_json:
-        click.echo(json.dumps([report.document(level) for level in levels], indent=2))
+        click.echo(json.dumps([texts.document(level) for level in levels], indent=2))
         return
-    print_table(report.LEVEL_COLUMNS, report.levels(levels), numbers=report.NUMBERS)
+    print_table(texts.LEVEL_COLUMNS, texts.levels(levels), numbers=texts.NUMBERS)
 
 
 @stock.command("movements", epilog="Example: orderctl stock movements SKU-1 --limit 100")
@@ -143,21 +152,23 @@ def show_movements(sku: str, limit: int, *, as_json: bool) -> None:
     """Show the newest movements of a SKU: received, shipped, reserved, released and counted."""
     movements = actions.moved(load_operator(DatabaseSettings), sku, limit)
     if as_json:
-        click.echo(json.dumps([report.movement(movement) for movement in movements], indent=2))
+        click.echo(json.dumps([texts.movement(movement) for movement in movements], indent=2))
         return
-    print_table(report.MOVEMENT_COLUMNS, report.movements(movements), numbers=report.NUMBERS)
+    print_table(texts.MOVEMENT_COLUMNS, texts.movements(movements), numbers=texts.NUMBERS)
 
 
 @stock.command("check", epilog="Example: orderctl stock check")
 @shows
+@documented("differences")
 def check() -> None:
     """Compare each level with the sum of its movements; all movements are read.
 
     Exits with status 2 if one differs: the tables were changed by hand.
     """
     differences = actions.differences(load_operator(DatabaseSettings), _DIFFERENCES)
+    report(differences=[texts.difference_document(difference) for difference in differences])
     for difference in differences:
-        print_line(report.difference(difference))
+        print_line(texts.difference(difference))
     if differences:
         raise click.exceptions.Exit(2)
     click.echo("stock: each level is the sum of its movements")
@@ -165,6 +176,7 @@ def check() -> None:
 
 @stock.command("import", epilog="Example: orderctl stock import count.csv --reference COUNT-7")
 @changes(subject="file", service="inventory", details=("reason", "reference"))
+@documented("reference", "skus", "changed", "short", "examples")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--reason", default="counted", show_default=True, help="Reason for the change.")
 @click.option(
@@ -181,6 +193,7 @@ def import_file(file: Path, reason: str, reference: str | None) -> None:
     settings = load_operator(DatabaseSettings)
     pieces = csv_file.read(file)
     note = _note(reason, reference or f"import-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}")
+    report(reference=note.reference)
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         # The description is markup.
@@ -189,14 +202,16 @@ def import_file(file: Path, reason: str, reference: str | None) -> None:
         done = stock_import.import_pieces(
             settings, pieces, note, progress=lambda done: bar.update(task, completed=done)
         )
-    for line in report.imported(done, file, note):
+    report(**texts.import_document(done))
+    for line in texts.imported(done, file, note):
         print_line(line)
 
 
 def _change(kind: Change, sku: str, pieces: int, reason: str, reference: str | None) -> None:
     note = _note(reason, reference)
     done = actions.change(load_operator(DatabaseSettings), kind, sku, pieces, note)
-    for line in report.changed(done, note):
+    report(**texts.change_document(done, note))
+    for line in texts.changed(done, note):
         print_line(line)
 
 

@@ -11,6 +11,7 @@ from console.actions import subscribe as actions
 from console.actions.parked import CONSUMERS
 from console.actions.subscribe import Progress
 from console.commands.execution.effect import changes
+from console.commands.execution.json_document import documented, report
 from console.commands.table import print_line
 from console.commands.times import StartType
 from console.commands.topology import line
@@ -22,6 +23,7 @@ from eventbus.topology.service import Service
 
 @click.command(epilog="Example: orderctl subscribe notification --from 2026-11-25T08:00Z")
 @changes()
+@documented("service", "queue", "copied", "too_old", "next_offset", "seconds")
 @click.argument("service", type=click.Choice(list(CONSUMERS)))
 @click.option(
     "--from",
@@ -50,6 +52,7 @@ def subscribe(service: str, start: Start) -> None:
                 changed=lambda difference: print_line(line(difference), err=True),
             )
     except BaseException:
+        report(next_offset=display.offset)
         if display.offset is not None:
             click.echo(
                 f"stopped; to continue: orderctl subscribe {service} --from {display.offset}",
@@ -57,6 +60,14 @@ def subscribe(service: str, start: Start) -> None:
             )
         raise
     seconds = time.monotonic() - started
+    report(
+        service=service,
+        queue=CONSUMERS[service].queue,
+        copied=done.copied,
+        too_old=done.too_old,
+        next_offset=done.end,
+        seconds=round(seconds, 3),
+    )
     click.echo(
         f"{service}: {done.copied} events of history delivered to {CONSUMERS[service].queue} in "
         f"{seconds:.0f} s; from offset {done.end} on, events arrive live"

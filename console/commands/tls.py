@@ -9,6 +9,7 @@ from common.kombu_topology import topology
 from console.certificates.certificate_authority import Authority
 from console.certificates.certificate_file import Certificate
 from console.commands.execution.effect import shows, writes
+from console.commands.execution.json_document import documented, report
 from console.settings import TlsSettings, load_operator
 
 
@@ -19,6 +20,7 @@ def tls() -> None:
 
 @tls.command(epilog="Example: orderctl tls init")
 @writes
+@documented("created")
 @click.option(
     "--clients", is_flag=True, help="Also create a client certificate for each broker user."
 )
@@ -34,6 +36,7 @@ def init(*, clients: bool) -> None:
 
 @tls.command(epilog="Example: orderctl tls renew")
 @writes
+@documented("created")
 def renew() -> None:
     """Replace the servers' and clients' keys and certificates, but not those of the CA.
 
@@ -62,10 +65,12 @@ def _authority() -> Authority:
 
 
 def _print(created: Iterable[Certificate]) -> None:
-    count = 0
-    for count, certificate in enumerate(created, start=1):  # noqa: B007, used below
+    documents = list[dict[str, object]]()
+    report(created=documents)
+    for certificate in created:
         click.echo(f"created {_line(certificate)}")
-    if not count:
+        documents.append(_document(certificate))
+    if not documents:
         click.echo("certificates: nothing to change")
 
 

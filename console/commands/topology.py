@@ -11,6 +11,7 @@ from console.actions import topology as actions
 from console.actions.topology import Plan
 from console.broker.topology_diff import Difference
 from console.commands.execution.effect import changes, shows
+from console.commands.execution.json_document import documented, report
 from console.commands.table import print_line
 from console.scaling.scale import scale as change
 from console.settings import ScaleSettings, TopologySettings, load_operator
@@ -42,6 +43,7 @@ def plan(ctx: click.Context, *, as_json: bool) -> None:
 
 @topology.command(epilog="Example: orderctl topology apply")
 @changes(details=("prune",))
+@documented("changes", "left")
 @click.option("--prune", is_flag=True, help="Also delete bindings that are not in the code.")
 @click.pass_context
 def apply(ctx: click.Context, *, prune: bool) -> None:
@@ -52,12 +54,14 @@ def apply(ctx: click.Context, *, prune: bool) -> None:
     and its messages are kept. A binding that is not in the code may belong to a newer release:
     without --prune it stays, and does not affect the exit status.
     """
-    left = 0
-    difference: Difference | None = None
+    found, left = list[dict[str, Any]](), 0
     for difference in actions.apply(load_operator(TopologySettings), prune=prune):
         print_line(line(difference))
+        found.append(document(difference))
         left += difference.remedy is not None and not difference.is_harmless
-    if difference is None:
+        report(changes=found, left=left)
+    if not found:
+        report(changes=[], left=0)
         click.echo("topology: nothing to change")
     if left:
         ctx.exit(DRIFT)
@@ -65,6 +69,7 @@ def apply(ctx: click.Context, *, prune: bool) -> None:
 
 @topology.command(epilog="Example: orderctl topology scale inventory 4")
 @changes(details=("parts",))
+@documented("service", "parts", "previous_parts", "changes")
 @click.argument("service", type=click.Choice(DIVISIBLE))
 @click.argument("parts", type=click.IntRange(1, PARTS_LIMIT))
 def scale(service: str, parts: int) -> None:
@@ -75,13 +80,17 @@ def scale(service: str, parts: int) -> None:
     immediately, and stop those of removed parts afterwards. If a step fails, the previous parts are
     restored.
     """
+    made = list[dict[str, Any]]()
+
+    def changed(difference: Difference) -> None:
+        print_line(line(difference))
+        made.append(document(difference))
+
+    report(service=service, parts=parts, changes=made)
     before = change(
-        load_operator(ScaleSettings),
-        find(service),
-        parts,
-        begun=click.echo,
-        changed=lambda difference: print_line(line(difference)),
+        load_operator(ScaleSettings), find(service), parts, begun=click.echo, changed=changed
     )
+    report(previous_parts=before)
     click.echo(f"{service}: {parts} parts, previously {before}")
     click.echo(f"set {service}={parts} in PARTS")
 
@@ -90,6 +99,20 @@ def line(found: Difference) -> str:
     """Return the outcome of a difference, in one line."""
     obvious = found.outcome in ("created", "removed")
     return f"{found.outcome} " + (f"{found.kind} {found.name}" if obvious else str(found))
+
+
+def document(found: Difference) -> dict[str, str | None]:
+    """Return the outcome of a difference as JSON."""
+    return {"outcome": found.outcome, **_difference(found)}
+
+
+def _difference(found: Difference) -> dict[str, str | None]:
+    return {
+        "kind": found.kind,
+        "name": found.name,
+        "problem": found.problem,
+        "remedy": found.remedy,
+    }
 
 
 def _print(drift: Plan) -> None:
@@ -106,10 +129,7 @@ def _print(drift: Plan) -> None:
 def _document(drift: Plan) -> dict[str, Any]:
     return {
         "drift": bool(drift.differences),
-        "differences": [
-            {"kind": d.kind, "name": d.name, "problem": d.problem, "remedy": d.remedy}
-            for d in drift.differences
-        ],
+        "differences": [_difference(each) for each in drift.differences],
         "unmanaged": list(drift.unmanaged),
         "unchecked": list(drift.unchecked),
     }

@@ -10,12 +10,11 @@ from eventbus.consumer import parked_events
 from eventbus.topology.service import Service
 
 
-def release(settings: DatabaseServer, service: Service, event_ids: Iterable[str]) -> set[UUID]:
-    """Let later events overtake these; return the events behind which events could wait."""
-    if not service.parks_in_sequence:
-        return set()
-    with transaction(settings, service) as session:
-        return parked_events.forget(session, list(_uuids(event_ids)))
+def release(settings: DatabaseServer, service: Service, event_ids: Iterable[str]) -> None:
+    """Let later events overtake these events."""
+    if service.parks_in_sequence:
+        with transaction(settings, service) as session:
+            parked_events.forget(session, list(_uuids(event_ids)))
 
 
 def record(settings: DatabaseServer, service: Service, body: bytes) -> None:

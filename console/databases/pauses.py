@@ -9,7 +9,8 @@ from sqlalchemy.exc import DBAPIError
 
 from common.kombu_topology import CONSUMERS as _CONSUMERS
 from console.databases.service_database import transaction
-from console.errors import ActionError, problem
+from console.errors import problem
+from console.operator_text import checked
 from console.settings import DatabaseServer
 from eventbus.consumer import operator_pause
 from eventbus.consumer.operator_pause import OperatorPause
@@ -20,9 +21,6 @@ from eventbus.topology.service import Service
 
 #: The services whose consumption can be paused, by name.
 CONSUMERS: Mapping[str, Service] = {service.name: service for service in _CONSUMERS}
-
-#: Characters of a reason.
-REASON_LIMIT = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,18 +42,10 @@ def begin(
 
     Raises `ActionError` for an invalid reason.
     """
-    if refused := refusal(reason):
-        raise ActionError(f"the reason {refused}")
     # Every viewer of the console can read it.
-    reason = masked(storable(reason.strip()))
+    reason = masked(checked("reason", reason))
     with transaction(settings, service) as session:
         return operator_pause.begin(session, reason=reason, by=storable(operator))
-
-
-def refusal(reason: str) -> str | None:
-    """Return why a text is not a reason for a pause, or None."""
-    is_valid = 0 < len(storable(reason.strip())) <= REASON_LIMIT
-    return None if is_valid else f"must have 1 to {REASON_LIMIT} characters"
 
 
 def end(settings: DatabaseServer, service: Service) -> OperatorPause | None:

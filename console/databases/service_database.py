@@ -84,3 +84,9 @@ class Databases:
                 self._sessions[service.name] = pooled(self._settings, service, pool_size=size)
         with reading(self._sessions[service.name]) as session:
             yield session
+
+    def close(self) -> None:
+        """Close the connections that are not in use; a later transaction opens new ones."""
+        with self._lock:
+            for kept in self._sessions.values():
+                db.engine_of(kept).dispose()

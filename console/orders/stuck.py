@@ -1,6 +1,6 @@
 """Stuck orders: PENDING for too long or past their deadline, each with its place."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -62,12 +62,14 @@ class Report:
     @property
     def shared(self) -> list[Shared]:
         """The causes that several orders share, the most frequent first."""
-        found: dict[tuple[str, ...], list[Delivery]] = {}
+        first: dict[tuple[str, ...], Delivery] = {}
+        orders = Counter[tuple[str, ...]]()
         for each in self.orders:
-            for delivery in each.waiting:
-                found.setdefault(delivery.cause, []).append(delivery)
-        shared = [Shared(delivery=each[0], orders=len(each)) for each in found.values()]
-        shared.sort(key=lambda each: -each.orders)
+            # Several events of one order may wait for one reason.
+            by_cause = {delivery.cause: delivery for delivery in reversed(each.waiting)}
+            first = by_cause | first
+            orders.update(by_cause.keys())
+        shared = [Shared(delivery=first[cause], orders=n) for cause, n in orders.most_common()]
         return [each for each in shared if each.orders > 1]
 
 

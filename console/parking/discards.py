@@ -19,6 +19,7 @@ from console.databases import parked_events
 from console.databases.service_database import transaction
 from console.errors import ActionError
 from console.models import DiscardRow
+from console.operator_text import checked
 from console.parking import journal
 from console.parking.choice import choose
 from console.parking.journal import Change
@@ -74,6 +75,7 @@ def discard(
     It is also raised if more messages are parked than `choose` returns, after these have been
     discarded.
     """
+    reason = checked("reason", reason)
     with parking_lot(settings, service) as lot:
         choice = choose(settings, service, lot, event_ids, digest)
         if choice.missing:

@@ -17,6 +17,7 @@ from console.broker.parked_message import Parked, digest, event_id
 from console.broker.parking_lot import ParkingLot, parking_lot
 from console.databases.service_database import transaction
 from console.errors import ActionError
+from console.operator_text import checked
 from console.parking import journal
 from console.parking.age_limit import is_too_old
 from console.parking.difference import Change, difference, unknown
@@ -122,7 +123,7 @@ def publish(
     exist. Raises `ActionError` if the message is no longer parked or cannot be copied, if its event
     is too old to be redriven, or if the queue rejects the copy; the message stays then.
     """
-    parked = wanted.original.parked
+    reason, parked = checked("reason", reason), wanted.original.parked
     with parking_lot(settings, service) as lot:
         message = _find(lot, wanted.original)
         if message is None:
@@ -185,7 +186,7 @@ def _entry(wanted: Edit, *, reason: str, edited_by: str, redrive: bool) -> Entry
         change=journal.Change.EDITED,
         recorded_by=edited_by,
         event_id=parked.id,
-        text=storable(reason),
+        text=reason,
         details={
             "before": wanted.original.digest,
             "after": digest(Message(wanted.body)),

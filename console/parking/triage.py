@@ -14,12 +14,12 @@ from common.kombu_topology import CONSOLE
 from console.databases.service_database import transaction
 from console.errors import ActionError
 from console.models import FailureGroupRow
+from console.operator_text import checked
 from console.parking import journal
 from console.parking.journal import Change, Entry
 from console.parking.memory import Memory
 from console.settings import DatabaseServer
 from eventbus.messaging import untrusted
-from eventbus.messaging.untrusted import storable
 from eventbus.topology.service import Service
 
 #: Characters of a note, and of the name of an owner.
@@ -51,7 +51,7 @@ def note(settings: DatabaseServer, service: Service, key: str, note: str, *, by:
     Raises `ActionError` if the group is not remembered, or for an empty note or a note of more than
     `NOTE_LIMIT` characters.
     """
-    text = _checked("note", note, NOTE_LIMIT)
+    text = checked("note", note, NOTE_LIMIT)
 
     def change(row: FailureGroupRow, now: datetime) -> Entry:
         row.note, row.noted_by, row.noted_at = text, by, now
@@ -68,7 +68,7 @@ def assign(
     Raises `ActionError` if the group is not remembered, or for an empty name or a name of more than
     `OWNER_LIMIT` characters.
     """
-    name = None if owner is None else _checked("owner", owner, OWNER_LIMIT)
+    name = None if owner is None else checked("owner", owner, OWNER_LIMIT)
 
     def change(row: FailureGroupRow, _now: datetime) -> Entry:
         row.owner = name
@@ -92,7 +92,7 @@ def mute(
     """
     if not timedelta(0) < duration <= LONGEST_MUTE:
         raise ActionError(f"mute: the duration must be at most {LONGEST_MUTE.days} days")
-    text = _checked("reason", reason, NOTE_LIMIT) if reason else None
+    text = checked("reason", reason) if reason else None
 
     def change(row: FailureGroupRow, now: datetime) -> Entry:
         row.muted_until, row.muted_by = now + duration, by
@@ -140,10 +140,3 @@ def _entry(row: FailureGroupRow, change: Change, by: str, content: str | None = 
     return Entry(
         service=row.service, change=change, recorded_by=by, group_key=row.key, text=content
     )
-
-
-def _checked(field: str, value: str, limit: int) -> str:
-    stripped = storable(value).strip()
-    if not 0 < len(stripped) <= limit:
-        raise ActionError(f"{field}: 1 to {limit} characters are allowed")
-    return stripped

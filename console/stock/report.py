@@ -92,6 +92,40 @@ def movement(moved: Movement) -> dict[str, str | int | None]:
     }
 
 
+def change_document(done: Changed, note: Note) -> dict[str, object]:
+    """Return a change and its consequences for a JSON document; `missing` counts units."""
+    short = done.shortfall
+    return {
+        "level": document(done.level),
+        "reference": note.reference,
+        "is_new": done.is_new,
+        "missing": short.missing if short else 0,
+        "orders": [
+            {"order_id": str(each.order_id), "quantity": each.pieces}
+            for each in (short.orders if short else ())
+        ],
+    }
+
+
+def import_document(done: Imported) -> dict[str, object]:
+    """Return the result of an import for a JSON document; `short` counts SKUs."""
+    return {
+        "skus": done.total,
+        "changed": done.changed,
+        "short": done.short,
+        "examples": [document(level) for level in done.examples],
+    }
+
+
+def difference_document(found: Difference) -> dict[str, object]:
+    """Return a level that is not the sum of its movements for a JSON document."""
+    moved = found.movements
+    return {
+        **document(found.level),
+        "movements": {"on_hand": moved.on_hand, "reserved": moved.reserved},
+    }
+
+
 def _level(level: Level) -> str:
     return (
         f"{level.sku}: {level.on_hand} on hand, {level.reserved} reserved, "

@@ -1,12 +1,12 @@
 """The page of the people who may use the console, for administrators."""
 
-from flask import Blueprint, abort, current_app, flash, redirect, render_template, url_for
+from flask import Blueprint, abort, current_app, render_template, url_for
 from werkzeug.wrappers import Response
 
 from console.access import people as actions
-from console.errors import ActionError
 from console.web.access import login
 from console.web.access.accounts import Accounts
+from console.web.action import act
 from eventbus.database.db import transaction
 
 people = Blueprint("people", __name__)
@@ -26,10 +26,10 @@ def disable(name: str) -> Response:
     if name == login.person().name:
         abort(400, "Another administrator must disable you.")
     accounts: Accounts = current_app.extensions["accounts"]
-    try:
+
+    def end() -> str:
         with transaction(accounts.database) as session:
             actions.disable(session, name)
-        flash(f"{name}: disabled", "done")
-    except ActionError as error:
-        flash(str(error), "wrong")
-    return redirect(url_for("people.show"), code=303)
+        return "disabled"
+
+    return act("person disabled", end, subject=name, page=url_for("people.show"), person=name)

@@ -1,11 +1,12 @@
 """Prometheus's targets in containers: the same processes as in a local run, by their names."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.compose import secret_files
 from deploy.local import REPOSITORY
 from deploy.local.ports import Ports
-from deploy.local.processes.programs import PROGRAMS
+from deploy.local.processes.programs import PROGRAMS, Program
 from deploy.local.servers import prometheus
 
 #: Committed, because docker-compose.yml mounts it.
@@ -21,8 +22,8 @@ KEY_FILE = Path("/run/secrets") / secret_files.PROMETHEUS
 PORT = 8000
 
 
-def configuration() -> str:
-    """Return the configuration of Prometheus."""
+def configuration(programs: Sequence[Program] = PROGRAMS) -> str:
+    """Return the configuration of a Prometheus that scrapes these programs."""
     return prometheus.configuration(
         [
             prometheus.Target(
@@ -32,7 +33,7 @@ def configuration() -> str:
                 host=program.name,
                 key_file=KEY_FILE if program.name == "api" else None,
             )
-            for program in PROGRAMS
+            for program in programs
             if program.metrics_variable
         ],
         monitors={"flower": "flower:5555", "exporter": "exporter:9808"},

@@ -1,7 +1,8 @@
 """The manifests of the programs, generated from the table that a local run and containers use."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -46,10 +47,10 @@ _HEADER = (
 )
 
 
-def manifests() -> str:
-    """Return the manifests of all programs, as one file."""
-    documents = [document for program in HERE for document in of(program)]
-    return _HEADER + "".join(
+def manifests(programs: Sequence[Program] = HERE, *, header: str = _HEADER) -> str:
+    """Return the manifests of these programs, as one file."""
+    documents = [document for program in programs for document in of(program)]
+    return header + "".join(
         f"---\n{yaml.safe_dump(document, sort_keys=False, width=100)}" for document in documents
     )
 
@@ -73,7 +74,9 @@ def command(program: Program) -> list[str]:
     words = re.sub(r"127\.0\.0\.1:\$\w+", f"$(HTTP_BIND):{PORT}", program.command).split()
     # Celery inserts the pod's name: two workers with one name would report each other's shutdown.
     words = [f"{word}-%h" if "@" in word else word for word in words]
-    return words if program.venv == ".venv" else [f"/opt/exporter/bin/{words[0]}", *words[1:]]
+    if program.venv == ".venv":
+        return words
+    return [f"/opt/{Path(program.venv).name}/bin/{words[0]}", *words[1:]]
 
 
 def _object(version: str, kind: str, program: Program, spec: Manifest) -> Manifest:
@@ -97,6 +100,7 @@ def _labels(program: Program) -> dict[str, str]:
         **_selector(program),
         "app.kubernetes.io/component": "program",
         "orders/service": program.user,
+        **({"orders/priority": "background"} if program.is_background else {}),
         **{label: "reached" for label, is_reached in reach.items() if is_reached},
     }
 
@@ -167,7 +171,7 @@ def _container(program: Program) -> Manifest:
         "env": [{"name": name, "value": value} for name, value in settings.items()],
         "envFrom": [{"configMapRef": {"name": name}} for name in maps],
         "securityContext": environment.CONTAINER_SECURITY,
-        "resources": environment.RESOURCES,
+        "resources": environment.resources(program),
     }
     if port := _port(program):
         name = "metrics" if program.health is Health.HEARTBEAT else "http"

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import yaml
-
 from deploy.k8s import environment
+from deploy.k8s.yaml_text import dumped
 from deploy.local import REPOSITORY
 from deploy.local.servers import credentials
 
@@ -54,8 +53,7 @@ def manifest() -> str:
             "template": {"metadata": {"labels": _LABELS}, "spec": _pod()},
         },
     }
-    text: str = yaml.dump(job, Dumper=_Dumper, sort_keys=False, width=100)
-    return _HEADER + text
+    return _HEADER + dumped(job)
 
 
 def secrets() -> list[str]:
@@ -116,18 +114,3 @@ def _container() -> dict[str, Any]:
             {"name": "scratch", "mountPath": "/tmp"},  # noqa: S108, the pod's own volume
         ],
     }
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes repeated values in full, and a script as a block."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _text)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from common import kombu_topology
 from deploy.k8s.environment import PROMETHEUS
 from deploy.local.processes.programs import Program
 
@@ -55,16 +56,16 @@ def scaled_object(program: Program) -> dict[str, Any] | None:
 
 
 def _triggers(program: Program) -> list[dict[str, Any]]:
-    service = program.user
     if program.name == "api":
         # The API is limited by its own CPU, whose metric needs no Prometheus.
         return [{"type": "cpu", "metricType": "Utilization", "metadata": {"value": "70"}}]
     if program.name == "notification-mailer":
         return [_prometheus("max(orders_mail_overdue_seconds)", _MAIL_AGE)]
-    if not program.name.endswith("-worker"):
+    if not program.shared.endswith("-worker"):
         return []
-    waiting = f'sum(rabbitmq_detailed_queue_messages{{queue="{service}.queue"}})'
-    rate = f'rate(orders_event_handled_seconds_bucket{{service="{service}"}}[2m])'
+    queue = kombu_topology.service(program.user).part_queue(program.part)
+    waiting = f'sum(rabbitmq_detailed_queue_messages{{queue="{queue}"}})'
+    rate = f'rate(orders_event_handled_seconds_bucket{{service="{program.user}"}}[2m])'
     # Without events there is no age.
     age = f"histogram_quantile(0.95, sum by (le) ({rate})) > 0 or vector(0)"
     return [_prometheus(waiting, _QUEUE), _prometheus(age, _AGE)]

@@ -9,3 +9,6 @@ from pathlib import Path
 
 #: The checkout that this package belongs to.
 REPOSITORY = Path(__file__).resolve().parents[2]
+
+#: The settings of every kind of deployment: ports, and the numbers of parts and relays.
+ENV_FILE = REPOSITORY / ".env"

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deploy.local import REPOSITORY, mail_server, sample, stack
+from deploy.local import ENV_FILE, REPOSITORY, mail_server, sample, stack
 from deploy.local.ports import Ports, configured_ports
 from deploy.local.problem import Problem, interruptible
 from deploy.local.processes import programs
@@ -26,7 +26,6 @@ from deploy.local.servers import broker, certificates, credentials, prometheus
 from deploy.local.state import StateDirectory, create_state, delete_state, only_one, open_state
 
 STATE = REPOSITORY / ".run"
-ENV_FILE = REPOSITORY / ".env"
 
 
 @click.group(context_settings={"max_content_width": 100})

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the missing packages of the named parts:
-#   python, broker, database, monitoring, exporter, compiler, load, engine, node, asyncapi,
+#   python, broker, database, monitoring, flower, exporter, compiler, load, engine, node, asyncapi,
 #   golang, kubernetes, browser.
 # A second run changes nothing.
 set -euo pipefail
@@ -270,23 +270,34 @@ engine() {
     [ ${#missing[@]} -eq 0 ] || disable_at_boot docker.service docker.socket containerd.service
 }
 
+# In its own virtual environment, so that no other process can import it.
+flower() {
+    own_environment flower requirements/flower.txt
+}
+
 # In its own virtual environment, because its pinned versions are older.
 exporter() {
     if ! "$python" -c 'import sys; sys.exit(sys.version_info >= (3, 13))'; then
         echo "  celery-exporter does not support Python 3.13 and later: its metrics will be missing"
         return 0
     fi
-    local place=.venv/exporter stamp=.venv/exporter/.installed wanted
-    wanted="$(version "$python") $(sha256sum <requirements/exporter.txt)"
-    if is_current $place && [ "$(cat $stamp 2>/dev/null)" = "$wanted" ]; then return 0; fi
-    step "creating $place" "$python" -m venv --clear $place
-    step "installing celery-exporter" python_packages $place requirements/exporter.txt
-    echo "$wanted" >$stamp
+    own_environment exporter requirements/exporter.txt
+}
+
+# own_environment NAME FILE: install the packages that a lock file pins into .venv/NAME. It must follow
+# `python`.
+own_environment() {
+    local place=.venv/$1 stamp=.venv/$1/.installed wanted
+    wanted="$(version "$python") $(sha256sum <"$2")"
+    if is_current "$place" && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then return 0; fi
+    step "creating $place" "$python" -m venv --clear "$place"
+    step "installing $1" python_packages "$place" "$2"
+    echo "$wanted" >"$stamp"
 }
 
 for part in "$@"; do
     case $part in
-    python | broker | database | monitoring | exporter | compiler) "$part" ;;
+    python | broker | database | monitoring | flower | exporter | compiler) "$part" ;;
     load | engine | node | asyncapi | golang | kubernetes | browser) "$part" ;;
     *) fail "unknown part: $part" ;;
     esac

@@ -105,6 +105,10 @@ class CatchUp:
             self._fail(f"database: {described(error)}")
         except _EXPECTED_ERRORS as error:
             self._fail(described(error))
+        except Exception:
+            # An open channel would keep a marker that is not recorded yet.
+            self.close()
+            raise
 
     def step(self) -> bool:
         """Poll the marker once, and copy a batch if events are missing.

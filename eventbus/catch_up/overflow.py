@@ -170,7 +170,9 @@ def changed(
     """
     with transaction(sessions) as session:
         record = _read(session, lock=True, skip_locked=skip_locked)
-        if record is None and not _exists(session):
+        # A record that another process creates at this moment must be read as well: without it, the
+        # caller would acknowledge a drop that is not recorded.
+        if record is None and not (skip_locked and _exists(session)):
             session.execute(insert(overflow).values(id=1).on_conflict_do_nothing())
             record = _read(session, lock=True, skip_locked=skip_locked)
         if record is None:

@@ -5,7 +5,9 @@ event. An event waits, and is itself recorded and parked, while a row has its su
 a lower sequence. A service that does not park in sequence neither reads nor writes the table.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from heapq import heappop, heappush
 from uuid import UUID
 
 import msgspec
@@ -72,25 +74,26 @@ def hold_back(session: Session, events: Sequence[Event]) -> dict[UUID, UUID]:
         return {}
     # A row of a handled event remains if a second copy of it failed at the same time.
     done = {row.event_id for row in rows if row.is_handled}
-    ahead = {
-        row.event_id: Position(row.event_id, row.source, row.subject, row.sequence)
+    ahead = _Ahead(
+        Position(row.event_id, row.source, row.subject, row.sequence)
         for row in rows
         if not row.is_handled
-    }
+    )
     handled = already_handled(session, [event.id for event in events])
-    waiting: dict[UUID, UUID] = {}
+    waiting: dict[UUID, tuple[Position, UUID]] = {}
     for event in events:
-        first = None if event.id in handled else _first_before(event, ahead.values())
+        first = None if event.id in handled else ahead.first_before(event)
         if first:
             # Later events of the same transaction wait as well.
-            ahead[event.id] = _position(event)
-            waiting[event.id] = first.id
+            position = _position(event)
+            ahead.add(position)
+            waiting[event.id] = position, first.id
         else:
-            ahead.pop(event.id, None)
+            ahead.remove(event.id)
             done.add(event.id)
-    _upsert(session, [(ahead[event_id], behind) for event_id, behind in waiting.items()])
+    _upsert(session, list(waiting.values()))
     forget(session, done)
-    return waiting
+    return {event_id: behind for event_id, (_, behind) in waiting.items()}
 
 
 def record(session: Session, bodies: Iterable[bytes | str]) -> None:
@@ -133,17 +136,36 @@ def waiting(session: Session, event_ids: Collection[UUID]) -> dict[UUID, UUID]:
     return dict(session.execute(pairs).all())
 
 
-def _first_before(event: Event, ahead: Iterable[Position]) -> Position | None:
-    if event.sequence > LARGEST_SEQUENCE:
-        # It could not be recorded.
-        return None
-    before = (
-        position
-        for position in ahead
-        if (position.subject, position.source) == (event.subject, event.source)
-        and position.sequence < event.sequence
-    )
-    return min(before, key=lambda position: position.sequence, default=None)
+class _Ahead:
+    """Parked events, of which it finds the first of a subject and source without reading all."""
+
+    def __init__(self, positions: Iterable[Position]) -> None:
+        self._by_id: dict[UUID, Position] = {}
+        #: Heaps by subject and source; they may contain events that were removed.
+        self._sequences: defaultdict[tuple[UUID, str], list[tuple[int, UUID]]] = defaultdict(list)
+        for position in positions:
+            self.add(position)
+
+    def add(self, position: Position) -> None:
+        """Add a parked event, or an event that waits."""
+        if position.id not in self._by_id:
+            self._by_id[position.id] = position
+            entry = position.sequence, position.id
+            heappush(self._sequences[position.subject, position.source], entry)
+
+    def remove(self, event_id: UUID) -> None:
+        """Remove an event, if it is present."""
+        self._by_id.pop(event_id, None)
+
+    def first_before(self, event: Event) -> Position | None:
+        """Return the first event that an event must wait behind, or None."""
+        if event.sequence > LARGEST_SEQUENCE:
+            # It could not be recorded.
+            return None
+        heap = self._sequences[event.subject, event.source]
+        while heap and heap[0][1] not in self._by_id:
+            heappop(heap)
+        return self._by_id[heap[0][1]] if heap and heap[0][0] < event.sequence else None
 
 
 def _position(event: Event) -> Position:

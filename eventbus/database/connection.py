@@ -9,9 +9,15 @@ from contextlib import suppress
 from typing import Any
 
 from psycopg2 import Error, extensions
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INERROR
+
+from eventbus.errors import ExpectedError
 
 _BEGIN = b"BEGIN; "
+
+
+class NotCommitted(ExpectedError):
+    """A statement of the transaction has failed, so the commit would have had no effect."""
 
 
 class Cursor(extensions.cursor):
@@ -85,9 +91,17 @@ class Connection(extensions.connection):
         return begin
 
     def commit(self) -> None:
-        """Commit the transaction, if one is open; roll it back if the commit fails."""
-        if not self.waiting and self.get_transaction_status() == TRANSACTION_STATUS_IDLE:
+        """Commit the transaction, if one is open; roll it back if the commit fails.
+
+        Raise `NotCommitted` if one of its statements has failed and the caller ignored the error.
+        """
+        status = self.get_transaction_status()
+        if not self.waiting and status == TRANSACTION_STATUS_IDLE:
             return
+        if status == TRANSACTION_STATUS_INERROR:
+            # PostgreSQL would roll back, and respond without an error.
+            self.rollback()
+            raise NotCommitted
         try:
             self._send(self.first() + b"COMMIT")
         except Error:

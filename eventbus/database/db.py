@@ -14,6 +14,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import Pool
 
+import eventbus.database.error_details  # noqa: F401 - registers the descriptions of its errors
 from eventbus import tls
 from eventbus.database import outages
 from eventbus.database.connection import Connection
@@ -47,6 +48,11 @@ CONNECT_TIMEOUT = 5
 #: Seconds by which a response may exceed `statement_timeout`, because of the network or a busy
 #: server.
 _LATENESS = 3.0
+
+#: Seconds to connect for a scrape, and for the response to each of its statements. Prometheus waits
+#: five seconds; a later page is dropped as a whole, with the metric that the database is down.
+_SCRAPE_CONNECT_TIMEOUT = 2
+_SCRAPE_LIMIT = 2.0
 
 #: Parameters of each connection. A server that has disappeared is detected within 45 seconds while
 #: the process waits or sleeps (idle, and then three probes), and within 20 while it sends.
@@ -137,13 +143,14 @@ def response_limit(settings: DatabaseSettings) -> float:
 
 
 @listens_for(Engine, "handle_error")
-def _discard_read_only_connections(context: ExceptionContext) -> None:
-    """Discard the pool's connections when the server is read-only.
+def _discard_unusable_connections(context: ExceptionContext) -> None:
+    """Discard the pool's connections when the server is read-only or has altered a table.
 
-    After a failover, a connection to the demoted primary stays open and would fail indefinitely.
-    The next connection is new and selects the primary.
+    After a failover, a connection to the demoted primary stays open and would fail indefinitely,
+    and so would a connection whose prepared statement returns a column that has another type now.
+    The next connection is new: it selects the primary, and prepares its statements again.
     """
-    if outages.takes_no_writes(context.original_exception):
+    if outages.is_unusable(context.original_exception):
         context.is_disconnect = True
 
 
@@ -186,6 +193,24 @@ def engine(
     """
     options = engine_options(settings, pool_size=pool_size, session=session, is_limited=is_limited)
     new_engine = create_engine(url(settings), **options)
+    engines.add(new_engine)
+    return new_engine
+
+
+def scrape_engine(settings: DatabaseSettings) -> Engine:
+    """Return an engine for metrics: whatever the database does, a scrape ends within its time.
+
+    No watchdog ends a scrape. Slow statements are canceled, and one without a response ends with
+    its connection.
+    """
+    timeout = min(settings.database_statement_timeout, _SCRAPE_LIMIT / 2)
+    limited = settings.model_copy(update={"database_statement_timeout": timeout})
+    options: dict[str, Any] = engine_options(limited, pool_size=1)
+    options["connect_args"] |= {
+        "connection_factory": StatementLimit(_SCRAPE_LIMIT).connect,
+        "connect_timeout": _SCRAPE_CONNECT_TIMEOUT,
+    }
+    new_engine = create_engine(url(limited), **options)
     engines.add(new_engine)
     return new_engine
 

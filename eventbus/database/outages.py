@@ -18,12 +18,19 @@ _RESOURCES = "the database is out of resources"
 _SYSTEM = "the database's system has failed"
 _NO_CONNECTION = "all connections to the database are in use"
 _NO_RESPONSE = "the database does not respond"
+_OUTDATED = "a connection's prepared statements are outdated"
 
 #: Outages by the first characters of their SQLSTATE.
 _REASONS = MappingProxyType(
     {
         "08": _UNREACHABLE,
         "25006": _NO_WRITES,
+        # The server has ended a session whose process stood still inside a transaction.
+        "25P03": _UNREACHABLE,
+        "25P04": _UNREACHABLE,
+        # A prepared statement is missing, or exists unexpectedly.
+        "26000": _OUTDATED,
+        "42P05": _OUTDATED,
         # Disk full, out of memory, too many connections.
         "53": _RESOURCES,
         # Class 57 is "operator intervention", but 57014 is a statement timeout.
@@ -36,6 +43,10 @@ _REASONS = MappingProxyType(
 #: SQLSTATEs of serialization failures, deadlocks, lock timeouts and statement timeouts. The
 #: database still serves all other statements, and a retry may succeed.
 _CONTENTION = frozenset({"40001", "40P01", "55P03", "57014"})
+
+#: The function of PostgreSQL that rejects a prepared statement whose table has been altered. Its
+#: SQLSTATE has other causes, and its text depends on the server's language.
+_PLAN_CHECK = "RevalidateCachedQuery"
 
 #: SQLAlchemy's codes of errors that follow a lost connection.
 _AFTER_LOSS = frozenset({"8s2b"})
@@ -66,6 +77,11 @@ def takes_no_writes(error: BaseException) -> bool:
     return reason(error) == _NO_WRITES
 
 
+def is_unusable(error: BaseException) -> bool:
+    """Return whether an open connection must be replaced: each further use would also fail."""
+    return reason(error) in {_NO_WRITES, _OUTDATED}
+
+
 def contention(error: BaseException) -> bool:
     """Return whether concurrent transactions or the statement timeout caused an error."""
     return any(_sqlstate(cause) in _CONTENTION for cause in _causes(error))
@@ -78,14 +94,26 @@ def _reason(error: BaseException) -> str | None:
         return _NO_CONNECTION
     if isinstance(error, exc.DisconnectionError) or getattr(error, "code", "") in _AFTER_LOSS:
         return _UNREACHABLE
-    if state := _sqlstate(error):
-        return next((text for start, text in _REASONS.items() if state.startswith(start)), None)
-    return _UNREACHABLE if _is_connection_lost(error) else None
+    if _is_outdated_plan(error):
+        return _OUTDATED
+    state = _sqlstate(error) or ""
+    if known := next((text for start, text in _REASONS.items() if state.startswith(start)), None):
+        return known
+    return _UNREACHABLE if _is_connection_lost(error, state) else None
 
 
-def _is_connection_lost(error: BaseException) -> bool:
+def _is_outdated_plan(error: BaseException) -> bool:
+    # An SQLAlchemy error wraps the driver's error, which has the diagnosis.
+    diagnosis = getattr(getattr(error, "orig", None) or error, "diag", None)
+    return diagnosis is not None and diagnosis.source_function == _PLAN_CHECK
+
+
+def _is_connection_lost(error: BaseException, state: str) -> bool:
     if isinstance(error, exc.DBAPIError):
+        # With any SQLSTATE: a server may end a session for a reason that is not listed here.
         return error.connection_invalidated
+    if state:
+        return False
     # psycopg2 raises a plain DatabaseError for a truncated response.
     return isinstance(error, _CONNECTION_ERRORS) or type(error) is psycopg2.DatabaseError
 

@@ -1,10 +1,11 @@
 """The connection pool of an engine, in which a failed connection does not delay other threads."""
 
 import time
-from typing import Any, Self, cast
+from contextlib import suppress
 
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+from sqlalchemy.util.queue import Empty
 
 #: Seconds between two attempts of a waiting thread.
 _POLL = 0.2
@@ -18,24 +19,25 @@ class EnginePool(QueuePool):
     the pool has room again.
     """
 
-    def __init__(self, creator: Any, *, timeout: float = 30.0, **options: Any) -> None:
-        """Create the pool; a thread waits at most `timeout` seconds for a connection."""
-        super().__init__(creator, timeout=min(_POLL, timeout), **options)
-        self._patience = timeout
-
-    def recreate(self) -> Self:
-        """Return a new pool with the same options, for an engine that is disposed of."""
-        new: Any = super().recreate()
-        new._patience = self._patience
-        return cast("Self", new)
-
     def _do_get(self) -> ConnectionPoolEntry:
-        deadline = time.monotonic() + self._patience
+        # The base class's method starts again, with another timeout, whenever another thread takes
+        # the last permitted connection first.
+        deadline = time.monotonic() + self._timeout
         while True:
-            try:
-                return super()._do_get()
-            except PoolTimeout:
-                if time.monotonic() >= deadline:
-                    raise PoolTimeout(
-                        f"none of {self.size()} connections was free for {self._patience:g} seconds"
-                    ) from None
+            left = deadline - time.monotonic()
+            with suppress(Empty):
+                return self._pool.get(self._is_full, max(0.0, min(_POLL, left)))
+            if self._inc_overflow():
+                try:
+                    return self._create_connection()
+                except BaseException:
+                    self._dec_overflow()
+                    raise
+            if left <= 0:
+                raise PoolTimeout(
+                    f"none of {self.size()} connections was free for {self._timeout:g} seconds"
+                )
+
+    @property
+    def _is_full(self) -> bool:
+        return 0 <= self._max_overflow <= self._overflow

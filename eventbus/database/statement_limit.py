@@ -110,11 +110,11 @@ class _Watch:
 
     def add(self, connection: LimitedConnection, deadline: float) -> None:
         with self._lock:
+            if not self._is_started:
+                # It may fail, if the system permits no further thread: the next statement retries.
+                Thread(target=self._run, name="statement-limit", daemon=True).start()
+                self._is_started = True
             self._deadlines[connection] = deadline
-            if self._is_started:
-                return
-            self._is_started = True
-        Thread(target=self._run, name="statement-limit", daemon=True).start()
 
     def remove(self, connection: LimitedConnection) -> None:
         with self._lock:
@@ -138,11 +138,13 @@ class _Watch:
 def _shut_down(connection: LimitedConnection) -> None:
     """Shut down a connection's socket, which ends the wait of the thread that uses it."""
     # The connection may have failed in the meantime.
-    with (
-        suppress(OSError, Error),
-        socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as duplicate,
-    ):
-        duplicate.shutdown(socket.SHUT_RDWR)
+    with suppress(OSError, Error):
+        # Without a further descriptor: the process may have none left.
+        shared = socket.socket(fileno=connection.fileno())
+        try:
+            shared.shutdown(socket.SHUT_RDWR)
+        finally:
+            shared.detach()
 
 
 _watch = _Watch()

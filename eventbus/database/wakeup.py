@@ -28,8 +28,11 @@ _NAP = 0.025
 #: up to this limit.
 _LONGEST_NAP = 0.2
 
-#: The SQL by which a migration adds wake-ups to a table. It must not change, because existing
-#: migrations run it.
+_UNLOCK_ALL = "SELECT pg_advisory_unlock_all()"
+
+#: The SQL that adds wake-ups to a table: the function, which the tables of a database share, and
+#: the trigger of the table. Migrations and `eventbus.quickstart` run it. A change would not reach
+#: existing databases, and therefore requires a migration of its own.
 DEFINITION = """
 CREATE OR REPLACE FUNCTION ring_doorbell() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -125,8 +128,10 @@ class Wakeup:
             connection.execution_options(isolation_level="AUTOCOMMIT")
             with self.listening(connection):
                 try:
-                    if self.sleep(connection, seconds, *values):
-                        connection.exec_driver_sql(self.unlock)
+                    self.sleep(connection, seconds, *values)
+                    # Regardless of the result: if the table is locked, `sleep` times out while it
+                    # waits for that lock, after it has acquired the advisory lock.
+                    connection.exec_driver_sql(_UNLOCK_ALL)
                 except BaseException:
                     # The lock outlives a statement that fails after it was acquired.
                     connection.invalidate()

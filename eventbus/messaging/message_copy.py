@@ -11,19 +11,24 @@ from eventbus.messaging.untrusted import BODY_LIMIT
 #: Maximum size of a copy's properties in bytes: larger properties do not fit into one AMQP frame.
 PROPERTIES_LIMIT = 64 * 1024
 
+#: Headers that the broker reads as further routing keys. With them, the author of a message would
+#: route its copies, with the permissions of the process that publishes the copy.
+_ROUTES = frozenset({"CC", "BCC"})
+
 
 def copy_of(
     body: bytes | str, properties: Mapping[str, Any], headers: Mapping[Any, Any], **changes: Any
 ) -> Message | None:
     """Return a persistent message with this body, these headers, and some properties changed.
 
-    A property that is changed to None is omitted. The result is None if the message cannot be
-    encoded, if its properties exceed `PROPERTIES_LIMIT`, or if its body exceeds `BODY_LIMIT`: the
-    broker would close the channel.
+    A property that is changed to None is omitted, and so are headers that would route the copy to
+    further queues. The result is None if the message cannot be encoded, if its properties exceed
+    `PROPERTIES_LIMIT`, or if its body exceeds `BODY_LIMIT`: the broker would close the channel.
     """
     # The broker rejects a `user_id` other than the publisher's.
     copied = {name: value for name, value in properties.items() if name != "user_id"}
-    copied |= {"delivery_mode": 2, **changes, "application_headers": dict(headers)}
+    kept = {name: value for name, value in headers.items() if name not in _ROUTES}
+    copied |= {"delivery_mode": 2, **changes, "application_headers": kept}
     copy = Message(body, **copied)
     with suppress(Exception):
         encoded = copy._serialize_properties()

@@ -18,9 +18,9 @@ def _split(value: object) -> object:
     return value.split(",") if isinstance(value, str) else value
 
 
-#: Seconds, separated by commas.
+#: Seconds, separated by commas. The broker counts whole milliseconds, up to 49 days.
 RetryTiers = Annotated[
-    tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...],
+    tuple[Annotated[float, Field(ge=0.001, le=30 * 86_400, allow_inf_nan=False)], ...],
     NoDecode,
     BeforeValidator(_split),
 ]
@@ -43,7 +43,7 @@ class BrokerSettings(Settings):
     #: nodes of a cluster.
     broker_server_hostname: str | None = Field(None, validate_default=True)
     #: Seconds between two heartbeats: a dead peer is detected within two of them.
-    broker_heartbeat: int = Field(30, ge=5)
+    broker_heartbeat: int = Field(30, ge=5, le=3_600)
     #: A supervisor considers the process healthy while the mtime of this file is recent.
     health_file: Path | None = None
     #: The port of the process's metrics; if unset, they are not served.

@@ -1,9 +1,14 @@
 """Settings for the PostgreSQL connection."""
 
+from typing import Annotated
+
 from pydantic import Field, SecretStr
 
 from eventbus.settings.addresses import Hosts
 from eventbus.settings.base import CaFile, Settings
+
+#: Seconds. PostgreSQL counts whole milliseconds, of which 0 means no limit, in 32 bits.
+_Timeout = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
 
 
 class DatabaseSettings(Settings):
@@ -19,6 +24,6 @@ class DatabaseSettings(Settings):
     #: customers' addresses.
     database_ca_file: CaFile
     #: Seconds. A handler takes milliseconds, so ten seconds mean that the database has a problem.
-    database_statement_timeout: float = Field(10.0, gt=0)
+    database_statement_timeout: _Timeout = 10.0
     #: Seconds. Shorter than the statement timeout, so a wait for a lock is retried early.
-    database_lock_timeout: float = Field(5.0, gt=0)
+    database_lock_timeout: _Timeout = 5.0

@@ -22,7 +22,8 @@ from eventbus.settings.base import Settings
 from eventbus.settings.broker import BrokerSettings
 from eventbus.settings.database import DatabaseSettings
 
-#: Seconds to wait for a server's response. Prometheus itself waits for five.
+#: Seconds to wait for the responses of servers at one scrape. Prometheus itself waits for five,
+#: which include the metrics of the database.
 TIMEOUT = 2.0
 
 #: Seconds for which an expiry is cached: certificates change rarely.
@@ -52,16 +53,16 @@ class Server:
     #: Bytes that the server requires before TLS, and to which it replies with "S".
     request: bytes = b""
 
-    def not_after(self) -> float:
+    def not_after(self, timeout: float = TIMEOUT) -> float:
         """Return the expiry of the server's current certificate, even if it is in the past.
 
-        Raises `OSError` if the server does not respond in time, or its certificate is invalid for
-        another reason.
+        Raises `OSError` if the server does not respond within `timeout` seconds, or its certificate
+        is invalid for another reason.
         """
         context = tls.http_context(self.ca_file)
         # An expired certificate must be reported. Everything else is verified, and no data is sent.
         context.verify_flags |= _NO_CHECK_TIME
-        with socket.create_connection((self.host, self.port), timeout=TIMEOUT) as plain:
+        with socket.create_connection((self.host, self.port), timeout=timeout) as plain:
             if self.request:
                 plain.sendall(self.request)
                 if plain.recv(1) != b"S":
@@ -78,7 +79,7 @@ def first_not_after(servers: Sequence[Server]) -> float:
     expiries, errors = [], []
     for server in servers:
         try:
-            expiries.append(server.not_after())
+            expiries.append(server.not_after(TIMEOUT / len(servers)))
         except OSError as error:
             errors.append(error)
     if not expiries:
@@ -139,6 +140,7 @@ class Certificates(Collector):
     def __init__(
         self, sources: Mapping[str, Source], clock: Callable[[], float] = time.monotonic
     ) -> None:
+        self._clock = clock
         self._expiries = {name: _Cached(source, clock) for name, source in sources.items()}
 
     def describe(self) -> Iterator[Metric]:
@@ -152,9 +154,13 @@ class Certificates(Collector):
             "The expiry of a certificate, as Unix time.",
             labels=("server",),
         )
+        deadline = self._clock() + TIMEOUT
         for name, expiry in self._expiries.items():
-            if (not_after := expiry.value()) is not None:
-                metric.add_metric((name,), not_after)
+            # After a server that did not answer, the others are read at the next scrape.
+            if self._clock() < deadline:
+                expiry.refresh()
+            if expiry.value is not None:
+                metric.add_metric((name,), expiry.value)
         yield metric
 
 
@@ -164,19 +170,19 @@ class _Cached:
 
     source: Source
     clock: Callable[[], float]
-    _value: float | None = field(default=None, init=False)
+    value: float | None = field(default=None, init=False)
     _until: float | None = field(default=None, init=False)
 
-    def value(self) -> float | None:
+    def refresh(self) -> None:
+        """Read the value again, if it is too old."""
         now = self.clock()
         if self._until is None or now >= self._until:
             try:
-                self._value = self.source()
+                self.value = self.source()
             except OSError:
                 # `orders_database_up` and `orders_broker_connected` show that a server is down.
-                self._value = None
-            self._until = now + (FAILURE_TTL if self._value is None else TTL)
-        return self._value
+                self.value = None
+            self._until = now + (FAILURE_TTL if self.value is None else TTL)
 
 
 def _expiry(certificate: Mapping[str, object]) -> float:

@@ -7,21 +7,15 @@ Python quotes keys: these texts are never included. Mail servers quote addresses
 import re
 import sysconfig
 import traceback
+from functools import singledispatch
 from pathlib import Path
 from smtplib import SMTPRecipientsRefused, SMTPResponseException
 
-import psycopg2
 from amqp.exceptions import AMQPError
 from billiard.exceptions import WorkerLostError
 from kombu.exceptions import OperationalError as BrokerError
-from sqlalchemy import exc
 
 from eventbus.errors import ExpectedError
-
-#: Classes of SQLSTATE whose primary message is constant, or names only objects of the server.
-_CONSTANT_CLASSES = ("08", "25", "40", "53", "55", "57", "58")
-#: Further SQLSTATEs of this kind: missing permission, table, column.
-_CONSTANT_STATES = ("42501", "42P01", "42703")
 
 #: Directories of code that is not the service's own: Python, installed packages, this library.
 _FOREIGN = tuple(
@@ -55,8 +49,6 @@ _SAFE = (
     OSError,
     RecursionError,
     WorkerLostError,
-    exc.DisconnectionError,
-    exc.TimeoutError,
 )
 
 
@@ -67,11 +59,36 @@ def described(error: BaseException) -> str:
     by its message, a mail server's refusal by its reply, and an error with an unsafe text by the
     line of code that raised it. Email addresses are masked.
     """
-    cause = getattr(error, "orig", None)
-    if isinstance(error, exc.StatementError) and isinstance(cause, BaseException):
+    # SQLAlchemy's error, whose text contains the statement, wraps that of the driver.
+    if isinstance(cause := getattr(error, "orig", None), BaseException):
         return described(cause)
-    details = masked(_details(error))
-    return f"{type(error).__name__}: {details}" if details else type(error).__name__
+    text = masked(details(error))
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+@singledispatch
+def details(error: BaseException) -> str:
+    """Return what is known to be harmless about an error; a package registers its own errors.
+
+    For a class that is not registered, this is the line of code that raised the error.
+    """
+    frames = traceback.extract_tb(error.__traceback__, limit=-1)
+    return "".join(f"raised in {_module(f.filename)}:{f.lineno}, {f.name}" for f in frames)
+
+
+for _class in _SAFE:
+    details.register(_class, str)
+
+
+@details.register
+def _refused(error: SMTPResponseException) -> str:
+    return reply(error.smtp_code, error.smtp_error)
+
+
+@details.register
+def _all_refused(_error: SMTPRecipientsRefused) -> str:
+    # Its text is a table of recipients.
+    return ""
 
 
 def trace_of(error: BaseException) -> str:
@@ -123,43 +140,5 @@ def _has_address(text: str) -> bool:
     return "@" in text or "%40" in text
 
 
-def _details(error: BaseException) -> str:
-    if isinstance(error, psycopg2.Error):
-        return _database_details(error)
-    if isinstance(error, SMTPResponseException):
-        return reply(error.smtp_code, error.smtp_error)
-    if isinstance(error, SMTPRecipientsRefused):
-        # Its text is a table of recipients.
-        return ""
-    return str(error) if isinstance(error, _SAFE) else _location(error)
-
-
-def _database_details(error: psycopg2.Error) -> str:
-    if not error.pgcode:
-        # libpq's message about a connection; a data error of the driver may quote its argument.
-        is_libpq = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
-        return _first_line(str(error)) if is_libpq else _location(error)
-    diagnosis = error.diag
-    objects = {
-        "table": diagnosis.table_name,
-        "column": diagnosis.column_name,
-        "constraint": diagnosis.constraint_name,
-    }
-    state = f"SQLSTATE {error.pgcode}"
-    parts = [state, *(f"{kind} {name}" for kind, name in objects.items() if name)]
-    if error.pgcode.startswith(_CONSTANT_CLASSES) or error.pgcode in _CONSTANT_STATES:
-        parts.append(_first_line(diagnosis.message_primary or ""))
-    return ", ".join(filter(None, parts))
-
-
-def _location(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__, limit=-1)
-    return "".join(f"raised in {_module(f.filename)}:{f.lineno}, {f.name}" for f in frames)
-
-
 def _module(filename: str) -> str:
     return "/".join(filename.split("/")[-2:])
-
-
-def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0]

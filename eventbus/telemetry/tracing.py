@@ -5,10 +5,11 @@ endpoint, spans are not recorded, no thread runs and no headers are added. The `
 request is still propagated, so logs and timelines contain the trace id.
 """
 
+import logging
 import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 
@@ -30,6 +31,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from eventbus.settings.base import Settings
 from eventbus.telemetry.privacy import described
+
+log = logging.getLogger(__name__)
 
 #: The attributes of a span.
 Attributes = Mapping[str, str | int]
@@ -55,6 +58,8 @@ class _Recording:
     tracer: Tracer
     #: Functions that end the recording, in this sequence.
     shutdowns: list[Callable[[], object]] = field(default_factory=list)
+    #: Whether an attempt to start has failed: another one would fail as well.
+    has_failed: bool = False
 
 
 _recording = _Recording(NoOpTracer())
@@ -77,10 +82,22 @@ def start(
 
     With `tasks`, which workers set, each task that Celery's signals report has a span; of the tasks
     named in `ticks`, one per minute. A second call has no effect. The thread that sends the spans
-    ends with `stop`, or at exit.
+    ends with `stop`, or at exit. This never raises: if spans cannot be recorded, the process works
+    without them.
     """
-    if settings.otlp_endpoint is None or recording():
+    if settings.otlp_endpoint is None or recording() or _recording.has_failed:
         return
+    try:
+        _start(process, settings, tasks=tasks, ticks=ticks)
+    except Exception:
+        # For example, a variable of OpenTelemetry has an invalid value.
+        log.exception("spans not recorded")
+        _recording.has_failed = True
+        with suppress(Exception):
+            stop()
+
+
+def _start(process: str, settings: Settings, *, tasks: bool, ticks: Iterable[str]) -> None:
     # Imported here, because a process that does not record spans must not load the SDK.
     from eventbus.telemetry.span_export import provider
 

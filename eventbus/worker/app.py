@@ -1,52 +1,47 @@
-"""The Celery app of a process, which reads its settings at startup rather than at import."""
+"""The Celery app of a service's process: a worker, or a process that runs loops."""
 
 import os
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
-from celery import Celery, signals
+from celery import signals
 from kombu.entity import Queue
 from prometheus_client import Gauge
 from prometheus_client.registry import Collector
 
-import eventbus.messaging.amqps  # noqa: F401 - registers its connections with Celery
-from eventbus import tls
 from eventbus.database import db
 from eventbus.database.db import Sessions
 from eventbus.database.metrics import Database, Pool, Read
-from eventbus.settings.base import load
-from eventbus.settings.broker import BrokerSettings, broker_url
+from eventbus.settings.service import ServiceSettings
 from eventbus.telemetry import metrics
 from eventbus.telemetry.certificate_expiry import Certificates, sources
 from eventbus.topology.service import Service
-from eventbus.worker.bootsteps import HealthStep, MetricsStep, WakeEventLoopStep
+from eventbus.worker.bootsteps import MetricsStep, WakeEventLoopStep
+from eventbus.worker.broker_app import BrokerApp
 
 #: The nice value of the processes of a service that is not essential: if all processors are busy,
 #: such a process receives a tenth of the CPU time of a process whose nice value is 0.
 _NICENESS = 10
 
 
-class ServiceApp(Celery):
-    """The app of one process, with Celery settings from a module and the broker from `settings`."""
-
-    log_cls = "eventbus.telemetry.logs:WorkerLogging"
+class ServiceApp(BrokerApp):
+    """The app of one process of a service, with its queue, metrics, priority and database."""
 
     def __init__(
         self,
         name: str,
         *,
-        settings: type[BrokerSettings],
+        settings: type[ServiceSettings],
         config: str,
-        service: Service | None = None,
+        service: Service,
         queue: Queue | None = None,
         consumer: str = "eventbus.worker.safe_consumer:SafeConsumer",
         read: Read | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(name, **options)
+        super().__init__(name, settings=settings, config=config, **options)
         self.service = service
-        self._settings = settings
         self._queue = queue
         self._consumer = consumer
         self._read = read
@@ -55,18 +50,10 @@ class ServiceApp(Celery):
         self.connected = Gauge(
             "orders_broker_connected", "1 while this process consumes.", registry=None
         )
-        self.config_from_object(config)
-        self.add_defaults(self._broker)
-        self.steps["consumer"] |= {HealthStep, WakeEventLoopStep}
+        self.steps["consumer"].add(WakeEventLoopStep)
         self.steps["worker"].add(MetricsStep)
-        if service:
-            # Before the children are forked, which inherit the priority.
-            signals.worker_init.connect(self._lower_priority)
-
-    @cached_property
-    def settings(self) -> Any:
-        """The validated settings; the process exits at the first access if one is invalid."""
-        return load(self._settings)
+        # Before the children are forked, which inherit the priority.
+        signals.worker_init.connect(self._lower_priority)
 
     @cached_property
     def sessions(self) -> Sessions:
@@ -87,25 +74,18 @@ class ServiceApp(Celery):
         yield Certificates(sources(self.settings))
         if self._read:
             # A separate engine, so a scrape does not wait for the process's work.
-            yield Database(db.sessions(db.engine(self.settings)), self._read)
+            yield Database(db.sessions(db.scrape_engine(self.settings)), self._read)
             yield Pool()
 
     def _lower_priority(self, **_: Any) -> None:
         niceness = self.settings.niceness
         if niceness is None:
-            niceness = 0 if self.service and self.service.essential else _NICENESS
+            niceness = 0 if self.service.essential else _NICENESS
         os.nice(niceness)
 
-    def _broker(self) -> dict[str, Any]:
-        settings = self.settings
-        defaults: dict[str, Any] = {
-            "broker_url": broker_url(settings),
-            "broker_use_ssl": tls.broker_options(settings),
-            "broker_heartbeat": settings.broker_heartbeat,
-            "broker_transport_options": {"client_properties": {"connection_name": self.main}},
-            "worker_consumer": self._consumer,
-        }
+    def _derived_settings(self) -> dict[str, Any]:
+        derived = super()._derived_settings() | {"worker_consumer": self._consumer}
         if queue := self.consumed_queue():
             # Celery would declare a missing default queue, without the queue's arguments.
-            defaults |= {"task_queues": [queue], "task_default_queue": queue.name}
-        return defaults
+            derived |= {"task_queues": [queue], "task_default_queue": queue.name}
+        return derived

@@ -7,32 +7,8 @@ from celery.worker.consumer.tasks import Tasks
 
 from eventbus.telemetry import metrics
 
-#: Seconds between two heartbeats to the health file or the watchdog.
+#: Seconds between two reports to the watchdog.
 HEALTH_INTERVAL = 2.0
-
-
-class HealthStep(bootsteps.StartStopStep):
-    """The heartbeat of the health file while the event loop runs and the broker is connected."""
-
-    requires = (Tasks,)
-
-    def start(self, consumer: Any) -> None:
-        """Touch the file immediately, and then periodically."""
-        consumer.app.connected.set(1)
-        path = consumer.app.settings.health_file
-        if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-            self._timer = consumer.timer.call_repeatedly(HEALTH_INTERVAL, path.touch)
-
-    def stop(self, consumer: Any) -> None:
-        """Remove the file: without a connection the worker does no work."""
-        consumer.app.connected.set(0)
-        path = consumer.app.settings.health_file
-        if path:
-            if timer := getattr(self, "_timer", None):
-                timer.cancel()
-            path.unlink(missing_ok=True)
 
 
 class WatchdogStep(bootsteps.StartStopStep):

@@ -1,12 +1,9 @@
 """The Celery worker of a service: each event type that it consumes is a task."""
 
 import gc
-import logging
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
-from uuid import UUID
 
 import msgspec
 from celery import Task, signals
@@ -14,34 +11,28 @@ from kombu.entity import Queue
 from kombu.serialization import register
 from kombu.utils.json import dumps
 
-from eventbus.consumer import operator_pause, parked_events, poison
+from eventbus.consumer import operator_pause
 from eventbus.consumer.attempt import Attempt
 from eventbus.consumer.attempts import attempt_all
-from eventbus.consumer.cause import Cause, Failed, Verdict
+from eventbus.consumer.cause import Cause, Failed
+from eventbus.consumer.handling import Handling
 from eventbus.consumer.operator_pause import OperatorPause
-from eventbus.consumer.receive import Delivery, Handlers, Item, Result, receive_batch, receive_one
+from eventbus.consumer.receive import Delivery, Handlers, Item, Result
 from eventbus.database.db import transaction
-from eventbus.errors import Outage, Permanent
+from eventbus.errors import Permanent
 from eventbus.events.conversion import understood
 from eventbus.settings.service import ServiceSettings
 from eventbus.telemetry import tracing
-from eventbus.telemetry.privacy import described
 from eventbus.topology.objects import event_queue
 from eventbus.topology.service import Service
 from eventbus.watchdog import Watchdog
 from eventbus.worker.app import ServiceApp
-from eventbus.worker.bootsteps import HealthStep, TurnStep, WatchdogStep
+from eventbus.worker.bootsteps import TurnStep, WatchdogStep
 from eventbus.worker.consumption import ConsumptionStep
 from eventbus.worker.decision import Decision
 from eventbus.worker.parking_burst import ParkingBurst
 from eventbus.worker.pause import Pause
 from eventbus.worker.task_events import TaskEventsStep
-
-log = logging.getLogger(__name__)
-
-
-class HandlerExit(Exception):
-    """An exception in place of a handler's `SystemExit`, which an invalid setting also raises."""
 
 
 class EventTask(Task):
@@ -72,7 +63,6 @@ class EventApp(ServiceApp):
         #: The name of the worker; set in a child process when it starts.
         self.hostname = ""
         self.steps["worker"].add(WatchdogStep)
-        self.steps["consumer"].discard(HealthStep)
         self.steps["consumer"] |= {TurnStep, ConsumptionStep}
         for event_type in (t for contract in handlers for t in understood(contract)):
             # Not shared: another app in this process, as in tests, must not receive this handler.
@@ -122,29 +112,18 @@ class EventApp(ServiceApp):
         """
         # Not before the fork, which the thread that exports spans would not survive.
         tracing.start(self.main, self.settings, tasks=True)
-        try:
-            items = [Item.of(delivery, self._handlers) for delivery in deliveries]
-            attempt_all(items, self._attempt, partial(self._handle, items))
-        except Exception as error:
-            cause = Cause.of(error, EventTask.dont_autoretry_for)
-            if self._is_parked(deliveries, cause):
-                # Before the worker sends another event of the subject to a child.
-                self.record_parked(deliveries[0])
-            raise Failed(cause) from None
-        return [item.result for item in items]
+        return self._handling.handle(
+            self.sessions,
+            deliveries,
+            observe=lambda items, work: attempt_all(items, self._attempt, work),
+        )
 
     def record_parked(self, delivery: Delivery) -> None:
-        """Record that an event is about to be parked; this runs in a child process.
+        """Record that an event is about to be parked, as `Handling.record`.
 
-        Raise `Failed` with an outage for any error: without the record, it must not be parked.
+        This runs in a child process.
         """
-        try:
-            with transaction(self.sessions) as session:
-                parked_events.record(session, [delivery.body])
-        except Exception as error:
-            log.error("parked event not recorded", extra={"reason": described(error)})
-            text = "a parked event cannot be recorded"
-            raise Failed(Cause(Verdict.PAUSE, Outage.__name__, text)) from None
+        self._handling.record(self.sessions, delivery)
 
     def read_operator_pause(self) -> OperatorPause | None:
         """Return the pause that is in effect, else the pause that ended last, or None.
@@ -170,26 +149,14 @@ class EventApp(ServiceApp):
         except Exception as error:
             raise Failed(Cause.of(error)) from None
 
-    def _handle(self, items: Sequence[Item]) -> None:
-        try:
-            in_sequence = self.service.parks_in_sequence
-            if len(items) > 1:
-                receive_batch(self.sessions, self._handlers, items, in_sequence=in_sequence)
-                return
-            with self._suspicion(items[0].delivery):
-                receive_one(self.sessions, self._handlers, items[0], in_sequence=in_sequence)
-        except SystemExit as error:
-            # Otherwise it would kill the child, as if the message had crashed it. The traceback is
-            # that of the handler.
-            raise HandlerExit(str(error)).with_traceback(error.__traceback__) from None
-
-    def _is_parked(self, deliveries: Sequence[Delivery], cause: Cause) -> bool:
-        # The events of a batch are handled again, one by one. The main process may decide otherwise
-        # about an event that was too slow.
-        if not self.service.parks_in_sequence or len(deliveries) > 1:
-            return False
-        tiers = len(self.settings.retry_tiers)
-        return cause.is_fault and cause.is_final(deliveries[0].attempts, tiers)
+    @cached_property
+    def _handling(self) -> Handling:
+        return Handling(
+            service=self.service,
+            handlers=self._handlers,
+            tiers=len(self.settings.retry_tiers),
+            permanent=EventTask.dont_autoretry_for,
+        )
 
     def _attempt(self, item: Item) -> Attempt:
         return Attempt(
@@ -199,11 +166,6 @@ class EventApp(ServiceApp):
             hostname=self.hostname,
             tiers=self.settings.retry_tiers,
         )
-
-    def _suspicion(self, delivery: Delivery) -> AbstractContextManager[None]:
-        if delivery.is_suspect:
-            return poison.handling(self.sessions, UUID(delivery.event_id))
-        return nullcontext()
 
     def _call(self, event_type: str) -> Callable[..., str]:
         def call(**_: Any) -> str:

@@ -29,6 +29,8 @@ class HandlerPool(BasePool):
     def on_start(self) -> None:
         """Fork the processes."""
         self._processes: list[HandlerProcess] = []
+        #: The reason why the last process could not be started.
+        self._problem: str | None = None
         #: Jobs without an idle process: possible after a reconnect.
         self._waiting: deque[Job] = deque()
         self._hub: Any = None
@@ -68,8 +70,10 @@ class HandlerPool(BasePool):
         self._waiting.clear()
         while busy := [process for process in self._processes if process.job]:
             for process in busy:
-                process.check_limits()
-                self._settle(process, timeout=CHECK_INTERVAL / 10)
+                self._check_process(process)
+            for process in busy:
+                if process in self._processes:
+                    self._settle(process, timeout=CHECK_INTERVAL / 10)
         for process in self._processes:
             process.close()
         self._reap()
@@ -114,18 +118,38 @@ class HandlerPool(BasePool):
         job.failed(error)
 
     def _check(self) -> None:
-        for process in self._processes:
-            process.check_limits()
+        for process in tuple(self._processes):
+            self._check_process(process)
         self._replenish()
         self._start_next()
+
+    def _check_process(self, process: HandlerProcess) -> None:
+        process.check_limits()
+        if process.has_ended():
+            self._replace(process)
 
     def _replenish(self) -> None:
         while len(self._processes) < self.limit:
             app, hostname = self.options["initargs"]
-            process = HandlerProcess(app, hostname, self._processes)
+            try:
+                process = HandlerProcess(app, hostname, self._processes)
+            except OSError as error:
+                # The system has no memory, process or descriptor left. The next check retries.
+                # Celery would take the error for a lost connection to the broker.
+                self._log_problem(str(error))
+                return
+            self._log_problem(None)
             self._processes.append(process)
             if self._hub:
                 self._hub.add_reader(process.fileno(), self._on_result, process)
+
+    def _log_problem(self, problem: str | None) -> None:
+        # Once at the start and once at the end, not at each check.
+        if problem and not self._problem:
+            log.error("handler process not started", extra={"reason": problem})
+        elif self._problem and not problem:
+            log.info("handler processes started again")
+        self._problem = problem
 
     def _reap(self) -> None:
         deadline = time.monotonic() + END_LIMIT

@@ -94,6 +94,14 @@ class HandlerProcess:
         settle = job.succeeded if is_success else job.failed
         return lambda: settle(value)
 
+    def has_ended(self) -> bool:
+        """Return whether the process has exited, and its job's result, if any, has been read.
+
+        Its connection may still be open, in a process that the job has forked.
+        """
+        exited = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return exited is not None and not self._connection.poll(0)
+
     def check_limits(self) -> None:
         """Interrupt a job past its soft time limit; kill the process past its hard time limit."""
         if self.job is None:

@@ -212,7 +212,10 @@ class MicroBatches:
         if self._settlement.needs_record(inbound.receipt, cause):
             self._record(inbound, cause)
         else:
-            self._connection.retry(inbound.receipt, cause)
+            self._retry(inbound, cause)
+
+    def _retry(self, inbound: Inbound, cause: Cause) -> None:
+        self._connection.retry(inbound.receipt, cause)
         self._observation.failed(inbound, cause)
 
     def _record(self, inbound: Inbound, cause: Cause) -> None:
@@ -229,7 +232,7 @@ class MicroBatches:
     def _recorded(self, inbound: Inbound, cause: Cause, _result: None) -> None:
         self._recording -= 1
         if self._connection.is_open:
-            self._connection.retry(inbound.receipt, cause)
+            self._retry(inbound, cause)
             self._dispatch()
 
     def _not_recorded(self, inbound: Inbound, _error: BaseException) -> None:

@@ -88,7 +88,11 @@ class TaskEvents:
             self._publisher.publish(message, exchange=TASK_EVENTS.name, routing_key="task.multi")
 
     def close(self) -> None:
-        """Close the connection; a later flush opens another one."""
+        """Close the connection; a later flush opens another one.
+
+        Tasks that have not ended are not reported further: the broker redelivers their messages.
+        """
+        self._reported.clear()
         self._publisher.close()
 
     def _is_reported(self, kind: str, task_id: str) -> bool:

@@ -17,7 +17,6 @@ from eventbus.telemetry import tracing
 from eventbus.topology.objects import tick_queue
 from eventbus.topology.service import Service
 from eventbus.worker.app import ServiceApp
-from eventbus.worker.bootsteps import HealthStep
 
 S = TypeVar("S", bound=ServiceSettings)
 
@@ -32,8 +31,6 @@ class Ticker(ServiceApp):
         self._make_loops = make_loops
         self._loops: Loops | None = None
         self.steps["worker"].add(LoopsStep)
-        # The health file belongs to the loops, not to the connection.
-        self.steps["consumer"].discard(HealthStep)
         self.steps["consumer"].add(ConnectedStep)
 
     def start_loops(self) -> None:

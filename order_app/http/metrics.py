@@ -9,12 +9,11 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from sqlalchemy.orm import Session
 
 from eventbus.database import bounded_scan
-from eventbus.database.db import sessions
+from eventbus.database.db import Sessions
 from eventbus.database.metrics import Database
 from eventbus.outbox.lag import read_outbox
 from eventbus.telemetry.certificate_expiry import Certificates
 from eventbus.telemetry.metrics import Release, gauge
-from order_app.storage.models import db
 from order_app.storage.pending import pending
 
 #: Seconds. An order normally takes a few milliseconds; a second is a problem.
@@ -30,12 +29,20 @@ class Metrics:
     in files there: `directory` must equal that variable.
     """
 
-    def __init__(self, directory: Path | None, *, release: str, certificates: Certificates) -> None:
+    def __init__(
+        self,
+        directory: Path | None,
+        *,
+        release: str,
+        certificates: Certificates,
+        database: Sessions,
+    ) -> None:
         self._directory = directory
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True)
         self._release = Release(release)
         self._certificates = certificates
+        self._database = Database(database, _read)
         self._registry = CollectorRegistry()
         self._requests = Histogram(
             "orders_http_request_seconds",
@@ -52,7 +59,7 @@ class Metrics:
         self._requests.labels(label, route, str(status)).observe(seconds)
 
     def page(self) -> bytes:
-        """Return all metrics in the format of Prometheus; needs an app context."""
+        """Return all metrics in the format of Prometheus."""
         registry = self._registry
         if self._directory is not None:
             registry = CollectorRegistry()
@@ -60,7 +67,7 @@ class Metrics:
         at_scrape = CollectorRegistry()
         at_scrape.register(self._release)
         at_scrape.register(self._certificates)
-        at_scrape.register(Database(sessions(db.engine), _read))
+        at_scrape.register(self._database)
         return generate_latest(registry) + generate_latest(at_scrape)
 
 

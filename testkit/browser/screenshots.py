@@ -13,9 +13,10 @@ from playwright.sync_api import Page, ViewportSize, expect
 from deploy.local import REPOSITORY
 from deploy.local.processes.programs import PROGRAMS, Health
 from testkit.browser.chromium import chromium, context, log_in
-from testkit.browser.shop import MENDED, bug, console_url, password, shop
+from testkit.browser.shop import bug, console_url, password, shop
 from testkit.eventually import eventually
 from testkit.processes.stack import Stack
+from testkit.programs.mended import INVENTORY_WORKER
 from testkit.servers.databases import Databases
 from testkit.servers.infrastructure import infrastructure
 from testkit.servers.prometheus import Prometheus
@@ -76,7 +77,7 @@ def _running(stack: Stack, directory: Path) -> Iterator[None]:
     stack.trace()
     names = [p.name for p in PROGRAMS if p.health is not Health.METRICS]
     others = [n for n in names if n not in ("inventory-worker", "spans", "console")]
-    stack.start("inventory-worker", module=MENDED)
+    stack.start("inventory-worker", module=INVENTORY_WORKER)
     stack.start(*others)
     with Prometheus.over(stack, directory) as prometheus:
         stack.extra["PROMETHEUS_URL"] = prometheus.url

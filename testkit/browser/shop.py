@@ -14,9 +14,6 @@ from testkit.servers.databases import Databases
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import fresh_vhost
 
-#: The inventory's worker, whose handler fails while the file `$BUG` exists.
-MENDED = "testkit.programs.mended.inventory_worker"
-
 
 @contextmanager
 def shop(servers: Infrastructure, databases: Databases, directory: Path) -> Iterator[Stack]:

@@ -63,13 +63,13 @@ STEPS: Mapping[str, Step] = {
     "mail claim": Step("notification_worker.claims:claim", ("notification-mailer",)),
     "projection": Step("analytics_worker.stream_reader:project", ("analytics-reader",)),
     "offset": Step("analytics_worker.position:write", ("analytics-reader",)),
-    "begin": Step("console.parking.progress:Progress.begin", (REDRIVE,)),
+    "begin": Step("console.parking.redrive.progress:Progress.begin", (REDRIVE,)),
     "copy": Step("amqp.channel:Channel._basic_publish", (REDRIVE,)),
     "copy confirmed": Step("amqp.channel:Channel.basic_publish_confirm", (REDRIVE,)),
     "removal": Step("console.broker.parking_lot:ParkingLot.discard", (REDRIVE,)),
     "removal settled": Step("console.broker.parking_lot:ParkingLot.close", (REDRIVE,)),
-    "outcome": Step("console.parking.stage:Stage._await", (REDRIVE,)),
-    "end": Step("console.parking.progress:Progress.end", (REDRIVE,)),
+    "outcome": Step("console.parking.redrive.stage:Stage._await", (REDRIVE,)),
+    "end": Step("console.parking.redrive.progress:Progress.end", (REDRIVE,)),
 }
 
 

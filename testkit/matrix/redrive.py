@@ -12,9 +12,9 @@ from testkit.campaign.system import System
 from testkit.eventually import eventually
 from testkit.processes.launcher import INTERPRETERS, Launched, launcher
 from testkit.processes.orderctl import orderctl
+from testkit.programs.mended import INVENTORY_WORKER
 
-#: The inventory's worker, whose handler fails while the file `$BUG` exists.
-_WORKER, _FAILING = "inventory-worker", "testkit.programs.mended.inventory_worker"
+_WORKER = "inventory-worker"
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Redrive:
         bug = stack.directory / "bug"
         stack.extra["BUG"] = str(bug)
         bug.touch()
-        system.modules = {_WORKER: _FAILING}
+        system.modules = {_WORKER: INVENTORY_WORKER}
         system.kill(_WORKER, keep_down=True)
         system.release(_WORKER)
         system.launch(_WORKER, _WORKER)

@@ -22,7 +22,6 @@ from typing import Any
 
 from deploy.local import REPOSITORY
 from eventbus.parent import exit_with
-from testkit.processes import celery_command
 from testkit.processes.call_record import CallRecord
 
 #: The imports of the programs from other projects.
@@ -97,7 +96,7 @@ def _load() -> None:
     for package in map(import_module, _PACKAGES):
         for module in walk_packages(package.__path__, f"{package.__name__}."):
             # No program migrates, and Alembic itself runs the environment of its revisions.
-            if ".migrations" not in module.name:
+            if ".migrations" not in module.name and not module.name.endswith(".__main__"):
                 import_module(module.name)
     gc.collect()
     gc.freeze()
@@ -166,16 +165,13 @@ def _run(request: Request) -> None:
         os.execve(script, request["command"], os.environ)
     if record := CallRecord.of(os.environ):
         record.begin()
-    if script == "celery":
-        sys.argv = [script, *arguments]
-        celery_command.main()
-        return
     option, module, *arguments = arguments
     if (script, option) != ("python", "-m"):
         raise SystemExit(f"not a program that can be forked: {request['command']}")
     sys.argv = [script, *arguments]
     # It may be among the loaded modules, and is run as a program here.
-    sys.modules.pop(module, None)
+    if module not in _PACKAGES:
+        sys.modules.pop(module, None)
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

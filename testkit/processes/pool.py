@@ -1,6 +1,9 @@
 """A handler pool with its event loop."""
 
+import os
+import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -56,3 +59,19 @@ class RunningPool:
         """Kill the processes and close the event loop."""
         self.pool.terminate()
         self.hub.close()
+
+
+def double(number: int) -> int:
+    """Return twice the number."""
+    return 2 * number
+
+
+def wait_for(path: str) -> None:
+    """Wait until a file exists."""
+    while not Path(path).exists():
+        time.sleep(0.01)
+
+
+def die(number: int) -> None:
+    """Kill this process by a signal."""
+    os.kill(os.getpid(), number)

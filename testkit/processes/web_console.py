@@ -94,7 +94,7 @@ def preview_edit(
 
 def token(console: FlaskClient) -> str:
     """Return the token of the operator's forms."""
-    return hidden(get(console, "/parked/inventory/redrive"))["token"]
+    return hidden(get(console, "/parked/inventory/plan"))["token"]
 
 
 def hidden(page: TestResponse) -> dict[str, str]:

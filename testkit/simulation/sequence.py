@@ -1,23 +1,12 @@
-"""A simulated service that parks in sequence: its records, and a check that no event overtakes."""
+"""A simulated service that parks in sequence: a check that no event overtakes a parked one."""
 
 from collections.abc import Iterable, Iterator
 
-from eventbus.consumer import parked_events
-from eventbus.consumer.cause import Cause, Failed, Verdict
 from eventbus.consumer.inbox import already_handled
 from eventbus.consumer.receive import Delivery
 from eventbus.database.db import Sessions, transaction
 from eventbus.events import codec
 from eventbus.events.codec import Position
-
-
-def record(sessions: Sessions, delivery: Delivery) -> None:
-    """Record that an event is about to be parked, as `EventApp.record_parked` does."""
-    try:
-        with transaction(sessions) as session:
-            parked_events.record(session, [delivery.body])
-    except Exception:
-        raise Failed(Cause(Verdict.PAUSE, "Outage", "not recorded")) from None
 
 
 def passed(sessions: Sessions, lot: Iterable[bytes], handled: Iterable[Delivery]) -> list[str]:

@@ -2,30 +2,19 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import partial
 from math import inf
 from random import Random
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID
 
 from billiard.exceptions import WorkerLostError
 from celery.bootsteps import RUN
 from sqlalchemy.orm import Session
 
-from eventbus.consumer import poison
 from eventbus.consumer.cause import Cause, Failed
-from eventbus.consumer.receive import (
-    BatchHandler,
-    Delivery,
-    Handlers,
-    Item,
-    Outcome,
-    Result,
-    receive_batch,
-    receive_one,
-)
+from eventbus.consumer.handling import Handling
+from eventbus.consumer.receive import BatchHandler, Delivery, Handlers, Outcome, Result
 from eventbus.database.db import Sessions
 from eventbus.events.envelope import Event
 from eventbus.messaging.copy_channel import Copy
@@ -223,45 +212,21 @@ class SimulatedWorker:
         self._broker.copies.append(PendingCopy(copy, report))
 
     def _run(self, job: Job, sessions: Sessions, handlers: Handlers) -> list[Result] | None:
+        handling = Handling(service=self._service, handlers=handlers, tiers=len(TIERS))
         if job.is_record:
-            sequence.record(sessions, job.deliveries[0])
+            handling.record(sessions, job.deliveries[0])
             return None
-        if not self._service.parks_in_sequence:
-            return self._handled(sessions, handlers, job.deliveries)
-        # As `EventApp` does.
         lot = [message.body for message in self._broker.parked[self._service.queue]]
-        try:
-            results = self._handled(sessions, handlers, job.deliveries)
-        except Exception as error:
-            cause = Cause.of(error)
-            first, *others = job.deliveries
-            if not others and cause.is_fault and cause.is_final(first.attempts, len(TIERS)):
-                sequence.record(sessions, first)
-            raise
+        results = handling.handle(sessions, job.deliveries)
+        self._broker.seen["duplicate dropped"] += sum(
+            result.outcome is Outcome.DUPLICATE for result in results
+        )
+        if not self._service.parks_in_sequence:
+            return results
         self._broker.seen["waited"] += sum(r.outcome is Outcome.WAITING for r in results)
         pairs = zip(job.deliveries, results, strict=True)
         handled = [delivery for delivery, r in pairs if r.outcome is Outcome.HANDLED]
         self._broker.passed += sequence.passed(sessions, lot, handled)
-        return results
-
-    def _handled(
-        self, sessions: Sessions, handlers: Handlers, deliveries: list[Delivery]
-    ) -> list[Result]:
-        # As `EventApp.handle_deliveries` does, without spans.
-        in_sequence = self._service.parks_in_sequence
-        items = [Item.of(delivery, handlers) for delivery in deliveries]
-        if len(items) > 1:
-            receive_batch(sessions, handlers, items, in_sequence=in_sequence)
-        else:
-            first = items[0].delivery
-            is_suspect = first.is_suspect
-            suspicion = poison.handling(sessions, UUID(first.event_id))
-            with suspicion if is_suspect else nullcontext():
-                receive_one(sessions, handlers, items[0], in_sequence=in_sequence)
-        results = [item.result for item in items]
-        self._broker.seen["duplicate dropped"] += sum(
-            result.outcome is Outcome.DUPLICATE for result in results
-        )
         return results
 
 

@@ -1,6 +1,11 @@
 """docker-compose.yml: its services, and the programs of a local run that they correspond to."""
 
 import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,7 +36,7 @@ REPLACED = {
 }
 
 #: Virtual environments of a local run that are not on `PATH`, and their places in the image.
-ENVIRONMENTS = {".venv/exporter": "/opt/exporter"}
+ENVIRONMENTS = {".venv/exporter": "/opt/exporter", ".venv/flower": "/opt/flower"}
 
 #: The settings of the programs whose port is not on their command line.
 PORT_SETTINGS = {"flower": FlowerSettings, "exporter": ExporterSettings}
@@ -47,6 +52,23 @@ every_program = pytest.mark.parametrize("program", PROGRAMS_HERE, ids=lambda p: 
 def mounts(service: dict[str, Any]) -> set[str]:
     """Return the mounts of a service, in the short syntax of Compose."""
     return set(service.get("volumes", []))
+
+
+@cache
+def compose_commands() -> list[list[str]]:
+    """Return the Compose commands that work on this machine."""
+    commands = (["docker", "compose"], ["docker-compose"])
+    here = [command for command in commands if shutil.which(command[0])]
+    return [c for c in here if run_compose(c, ["version"]).returncode == 0]
+
+
+def run_compose(
+    command: Sequence[str], arguments: Sequence[str], directory: Path = REPOSITORY
+) -> "subprocess.CompletedProcess[str]":
+    """Run a Compose command in a directory."""
+    return subprocess.run(
+        [*command, *arguments], cwd=directory, capture_output=True, text=True, check=False
+    )
 
 
 def own_port(program: Program) -> int:

@@ -38,12 +38,17 @@ KINDS = {
 @cache
 def built(name: str) -> list[Manifest]:
     """Return the manifests of a folder of deploy/k8s; skips the test if kustomize is missing."""
+    return build(path_of(name))
+
+
+def build(folder: Path) -> list[Manifest]:
+    """Return the manifests of a folder; skips the test if kustomize is missing."""
     if not KUSTOMIZE.exists():
         pytest.skip(
             "NOT RUN, there is no kustomize here: deploy/local/install.sh golang kubernetes"
         )
     done = subprocess.run(
-        [str(KUSTOMIZE), "build", f"deploy/k8s/{name}"],
+        [str(KUSTOMIZE), "build", str(folder)],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

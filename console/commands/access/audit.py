@@ -12,6 +12,7 @@ from common.kombu_topology import CONSOLE
 from console.access import audit as log
 from console.access.audit import Line
 from console.commands.execution.effect import changes, shows
+from console.commands.execution.json_document import documented, report
 from console.commands.table import print_table
 from console.commands.times import Age
 from console.databases.service_database import transaction
@@ -66,6 +67,7 @@ def audit(
 
 @audit.command(epilog="Example: orderctl audit prune")
 @changes()
+@documented("deleted", "retention_days")
 def prune() -> None:
     """Delete lines that are older than AUDIT_RETENTION_DAYS, as the owner of the table.
 
@@ -88,6 +90,7 @@ def prune() -> None:
         with Session(engine) as session, session.begin():
             deleted = log.forget(session, age)
         total += deleted
+    report(deleted=total, retention_days=settings.audit_retention_days)
     click.echo(f"audit log: {total} lines older than {settings.audit_retention_days} days deleted")
 
 

@@ -13,6 +13,7 @@ from console.access import people as actions
 from console.access.models import Role
 from console.access.people import Entry
 from console.commands.execution.effect import changes, shows
+from console.commands.execution.json_document import documented, report
 from console.commands.table import print_table
 from console.databases.service_database import transaction
 from console.settings import DatabaseSettings, load_operator
@@ -35,6 +36,7 @@ def people() -> None:
 
 @people.command(epilog="Example: orderctl people add ada --role operator --service inventory")
 @changes(subject="name", details=("role", "services"))
+@documented("name", "role", "services", "password")
 @_name
 @click.option("--role", type=_role_type, required=True, help="What the person may do.")
 @_services
@@ -46,6 +48,7 @@ def add(name: str, role: str, services: tuple[str, ...]) -> None:
     """
     with _session() as session:
         password = actions.add(session, name, Role(role), services)
+    report(name=name, role=role, services=list(services) or None, password=password)
     # After the commit: the password of a person who was not added is useless.
     click.echo(password)
 
@@ -67,6 +70,7 @@ def list_people(*, as_json: bool) -> None:
 
 @people.command("role", epilog="Example: orderctl people role ada operator --service inventory")
 @changes(subject="name", details=("role", "services"))
+@documented("name", "role", "services")
 @_name
 @click.argument("role", type=_role_type)
 @_services
@@ -74,37 +78,44 @@ def change_role(name: str, role: str, services: tuple[str, ...]) -> None:
     """Change a person's role, with effect from the next request."""
     with _session() as session:
         actions.change_role(session, name, Role(role), services)
+    report(name=name, role=role, services=list(services) or None)
     limited = f" of {', '.join(services)}" if services else ""
     click.echo(f"{name}: {role}{limited}")
 
 
 @people.command("password", epilog="Example: orderctl people password ada")
 @changes(subject="name")
+@documented("name", "password")
 @_name
 def change_password(name: str) -> None:
     """Replace a person's password, end their logins, and print the new password once."""
     with _session() as session:
         password = actions.change_password(session, name)
+    report(name=name, password=password)
     click.echo(password)
 
 
 @people.command(epilog="Example: orderctl people disable ada")
 @changes(subject="name")
+@documented("name", "is_disabled")
 @_name
 def disable(name: str) -> None:
     """End a person's logins and reject their password; the audit log still names them."""
     with _session() as session:
         actions.disable(session, name)
+    report(name=name, is_disabled=True)
     click.echo(f"{name}: disabled")
 
 
 @people.command(epilog="Example: orderctl people enable ada")
 @changes(subject="name")
+@documented("name", "is_disabled")
 @_name
 def enable(name: str) -> None:
     """Accept a disabled person's password again."""
     with _session() as session:
         actions.enable(session, name)
+    report(name=name, is_disabled=False)
     click.echo(f"{name}: enabled")
 
 

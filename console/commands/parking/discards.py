@@ -7,7 +7,8 @@ import click
 
 from console.actions.parked import CONSUMERS
 from console.commands.execution.effect import changes, shows
-from console.commands.operator import operator_name
+from console.commands.execution.json_document import documented, report
+from console.commands.operator import operator_name, reason_option
 from console.commands.parking.parked import DIGEST, SERVICE, check_digest, parked, print_parked
 from console.commands.table import print_table, printable
 from console.parking import discards
@@ -26,7 +27,7 @@ from console.settings import RepairSettings, load_operator
     help="Event to discard; can be repeated.",
 )
 @DIGEST
-@click.option("--reason", required=True, help="Reason, which is stored with the messages.")
+@reason_option("Reason, which is stored with the messages.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--json", "as_json", is_flag=True, help="Print the full messages as JSON.")
 def discard(
@@ -93,12 +94,16 @@ def discarded(service: str | None, *, as_json: bool) -> None:
 
 @parked.command(epilog="Example: orderctl parked restore 12 13")
 @changes(subject="numbers")
+@documented("restored")
 @click.argument("numbers", metavar="NUMBER…", type=click.IntRange(1), nargs=-1, required=True)
 def restore(numbers: tuple[int, ...]) -> None:
     """Return discarded messages to their parking lots, by their numbers."""
     settings = load_operator(RepairSettings)
+    restored = list[dict[str, object]]()
+    report(restored=restored)
     for number in numbers:
         entry = discards.restore(settings, number, restored_by=operator_name())
+        restored.append({"number": number, "service": entry.service, "event_id": entry.event_id})
         click.echo(printable(f"{entry.service}: {entry.event_id} parked again"))
 
 

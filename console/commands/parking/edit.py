@@ -1,5 +1,6 @@
 """`orderctl parked edit`: corrects the payload of one parked message."""
 
+import dataclasses
 import json
 from typing import Any, BinaryIO
 
@@ -7,7 +8,8 @@ import click
 
 from console.actions.parked import CONSUMERS
 from console.commands.execution.effect import changes
-from console.commands.operator import operator_name
+from console.commands.execution.json_document import documented, report
+from console.commands.operator import operator_name, reason_option
 from console.commands.parking.parked import SERVICE, parked
 from console.commands.table import printable
 from console.errors import ActionError
@@ -24,6 +26,7 @@ from eventbus.messaging.untrusted import BODY_LIMIT
     ' --set data.lines[0].quantity=2 --reason "typing error" --redrive',
 )
 @changes(subject="event_id", details=("reason", "redrive"))
+@documented("service", "event_id", "payload", "changes", "effect", "redriven")
 @click.argument("service", type=SERVICE)
 @click.argument("event_id")
 @click.option(
@@ -34,7 +37,7 @@ from eventbus.messaging.untrusted import BODY_LIMIT
     help="Value to replace or add: data.lines[0].sku='\"TEA\"'; can be repeated.",
 )
 @click.option("--file", type=click.File("rb"), help="File with the edited payload, or - for stdin.")
-@click.option("--reason", help="Reason, which is stored with the difference.")
+@reason_option("Reason, which is stored with the difference.", required=False)
 @click.option(
     "--redrive", is_flag=True, help="Redrive the edited message instead of leaving it parked."
 )
@@ -61,16 +64,20 @@ def edit_message(
         raise click.UsageError("specify --set or --file")
     settings, consumer = load_operator(RepairSettings), CONSUMERS[service]
     original = edit.read(settings, consumer, event_id)
+    report(service=service, event_id=event_id, effect=original.effect)
     if not is_edit:
+        report(payload=json.loads(original.text))
         click.echo(original.text)
         return
     wanted = edit.edit(original, _payload(original, file, assignments))
+    report(changes=[dataclasses.asdict(change) for change in wanted.changes])
     _show(wanted, redrive=redrive)
     if not yes:
         click.confirm(printable(f"{service}: edit {event_id}?"), abort=True, err=True)
     edit.publish(
         settings, consumer, wanted, reason=reason or "", edited_by=operator_name(), redrive=redrive
     )
+    report(redriven=redrive)
     result = f"redriven to {consumer.queue}" if redrive else "parked again"
     click.echo(printable(f"{service}: {event_id} edited and {result}"))
 

@@ -3,7 +3,8 @@
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 from rich.console import Console
@@ -13,6 +14,7 @@ from console.actions import parked as actions
 from console.actions.parked import CONSUMERS, Listing
 from console.broker.parked_message import Parked
 from console.commands.execution.effect import changes, shows
+from console.commands.execution.json_document import documented, report
 from console.commands.operator import operator_name
 from console.commands.table import print_table, printable
 from console.parking import journal
@@ -74,6 +76,7 @@ def list_parked(service: str | None, *, limit: int, as_json: bool) -> None:
 
 @parked.command(epilog="Example: orderctl parked redrive inventory --all")
 @changes(subject="event_ids", details=("every",))
+@documented("service", "queue", "redriven")
 @click.argument("service", type=SERVICE)
 @click.option(
     "--id",
@@ -94,7 +97,9 @@ def redrive(service: str, event_ids: tuple[str, ...], *, every: bool, digest: st
         raise click.UsageError("specify either --id or --all")
     check_digest(digest, event_ids)
     consumer = CONSUMERS[service]
+    report(service=service, queue=consumer.queue)
     done = _redrive_all(consumer) if every else _redrive(consumer, event_ids, digest)
+    report(redriven=done)
     click.echo(f"{service}: {done} redriven to {consumer.queue}")
 
 
@@ -110,14 +115,17 @@ def _redrive(consumer: Service, event_ids: tuple[str, ...], digest: str | None) 
 
 def _redrive_all(consumer: Service) -> int:
     settings = load_operator(RedriveSettings)
+    with progress("Redriving") as update:
+        return actions.redrive_all(settings, consumer, progress=update)
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that shows on a terminal how many messages of a parking lot are done."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("Redriving", total=None)
-        return actions.redrive_all(
-            settings,
-            consumer,
-            progress=lambda n, depth: bar.update(task, completed=n, total=depth),
-        )
+        task = bar.add_task(title, total=None)
+        yield lambda done, depth: bar.update(task, completed=done, total=depth)
 
 
 def _print(listings: list[Listing]) -> None:

@@ -3,28 +3,32 @@
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import click
 
 from console.actions.parked import CONSUMERS
 from console.commands.execution.effect import changes, shows
+from console.commands.execution.json_document import documented, report
 from console.commands.operator import operator_name
-from console.commands.parking.parked import SERVICE, parked
+from console.commands.parking.parked import SERVICE, parked, progress
 from console.commands.table import print_table, printable
 from console.commands.times import Age
+from console.errors import ActionError
 from console.models import ItemRow, PlanState
-from console.parking import plans
 from console.parking.criteria import Criteria
-from console.parking.plans import Plan
-from console.parking.run import (
+from console.parking.redrive import plans
+from console.parking.redrive.plans import Plan
+from console.parking.redrive.preparation import prepare
+from console.parking.redrive.run import (
     DEFAULT_MAX_FAILING,
     DEFAULT_RATE,
     HIGHEST_RATE,
     LOWEST_RATE,
     run,
 )
-from console.parking.stage import Outcome
+from console.parking.redrive.stage import Outcome
 from console.settings import DatabaseSettings, RepairSettings, load_operator
 
 #: Messages of a plan that are listed; `--json` contains all.
@@ -44,6 +48,7 @@ _rate = click.option(
     show_default=True,
     help="Maximum messages per second.",
 )
+_documented_run = documented("plan", "stages")
 _max_failing = click.option(
     "--max-failing",
     type=click.FloatRange(0, 100),
@@ -65,11 +70,13 @@ _max_failing = click.option(
 def make_plan(service: str, *, as_json: bool, **criteria: Any) -> None:
     """Choose parked messages and store them as a plan, with the effect of each redrive.
 
-    Messages must meet all criteria; without any, all messages are chosen. All stay in place.
+    Messages must meet all criteria; without any, all messages are chosen. All stay in place. If the
+    command is interrupted, the plan fails.
     """
     settings = load_operator(RepairSettings)
-    chosen = Criteria(**criteria)
-    plan = plans.create(settings, CONSUMERS[service], chosen, created_by=operator_name())
+    chosen, by = Criteria(**criteria), operator_name()
+    with progress("Reading the parking lot") as update:
+        plan = prepare(settings, CONSUMERS[service], chosen, created_by=by, progress=update)
     if as_json:
         _print_json(settings, plan)
         return
@@ -81,6 +88,7 @@ def make_plan(service: str, *, as_json: bool, **criteria: Any) -> None:
 
 @parked.command("run", epilog="Example: orderctl parked run 7 --rate 20")
 @changes(subject="plan_id", details=("rate",))
+@_documented_run
 @_plan_id
 @_rate
 @_max_failing
@@ -95,15 +103,17 @@ def run_plan(plan_id: int, rate: float, max_failing: float) -> None:
 
 @parked.command(epilog="Example: orderctl parked pause 7")
 @changes(subject="plan_id")
+@documented("plan")
 @_plan_id
 def pause(plan_id: int) -> None:
     """End the run of a plan within a second; resume continues it."""
-    plans.pause(load_operator(DatabaseSettings), plan_id)
+    report(plan=_document(plans.pause(load_operator(DatabaseSettings), plan_id)))
     click.echo(f"plan {plan_id}: paused")
 
 
 @parked.command(epilog="Example: orderctl parked resume 7")
 @changes(subject="plan_id", details=("rate",))
+@_documented_run
 @_plan_id
 @_rate
 @_max_failing
@@ -116,10 +126,11 @@ def resume(plan_id: int, rate: float, max_failing: float) -> None:
 
 @parked.command(epilog="Example: orderctl parked abort 7")
 @changes(subject="plan_id")
+@documented("plan")
 @_plan_id
 def abort(plan_id: int) -> None:
     """End a plan; messages that were not redriven stay parked."""
-    plans.abort(load_operator(DatabaseSettings), plan_id)
+    report(plan=_document(plans.abort(load_operator(DatabaseSettings), plan_id)))
     click.echo(f"plan {plan_id}: aborted")
 
 
@@ -148,26 +159,40 @@ def show_plans(plan_id: int | None, *, as_json: bool) -> None:
 
 
 def _run(settings: RepairSettings, plan_id: int, rate: float, max_failing: float) -> None:
-    plan = run(
-        settings,
-        plan_id,
-        run_by=operator_name(),
-        rate=rate,
-        max_failing=max_failing / 100,
-        report=_report,
-    )
+    stages = list[dict[str, Any]]()
+    report(stages=stages)
+
+    def ended(outcome: Outcome) -> None:
+        stages.append({"size": outcome.size, "outcomes": _outcomes(outcome)})
+        click.echo(printable(f"stage of {outcome.size}: {_counts(_outcomes(outcome))}"))
+
+    try:
+        plan = run(
+            settings,
+            plan_id,
+            run_by=operator_name(),
+            rate=rate,
+            max_failing=max_failing / 100,
+            report=ended,
+        )
+    except ActionError:
+        # It has the reason of a stop; an unknown plan is the error itself.
+        with suppress(ActionError):
+            report(plan=_document(plans.show(settings, plan_id)))
+        raise
+    report(plan=_document(plan))
     click.echo(f"plan {plan.id}: {plan.state}; {_counts(plan.states)}")
     if plan.state is not PlanState.DONE:
         raise SystemExit(1)
 
 
-def _report(outcome: Outcome) -> None:
+def _outcomes(outcome: Outcome) -> dict[str, int]:
     counts = {str(state): count for state, count in outcome.counts.items()}
     if outcome.unknown:
         counts["unknown"] = len(outcome.unknown)
     if outcome.missing:
         counts["not found"] = len(outcome.missing)
-    click.echo(printable(f"stage of {outcome.size}: {_counts(counts)}"))
+    return counts
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -4,14 +4,14 @@ import logging
 from collections.abc import Callable
 from uuid import UUID
 
-from flask import abort, current_app, flash, redirect, render_template, request, url_for
+from flask import current_app, flash, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
 from console.orders.order_api import NotChanged, OrderApi
 from console.settings import ConsoleSettings
 from console.web.access import login
+from console.web.action import entered_reason
 from console.web.orders.pages import orders
-from eventbus.messaging.untrusted import storable
 from order_app.http.requests import REASON_LIMIT
 
 log = logging.getLogger(__name__)
@@ -29,9 +29,7 @@ def confirm_cancel(order_id: UUID) -> str:
 @orders.post("/orders/<uuid:order_id>/cancel")
 def cancel(order_id: UUID) -> Answer:
     """Cancel an order, and show it; if it is not cancelled, show the form with the reason again."""
-    reason = storable(request.form.get("reason", "").strip())
-    if not 0 < len(reason) <= REASON_LIMIT:
-        abort(400, f"Specify a reason of at most {REASON_LIMIT} characters.")
+    reason = entered_reason(REASON_LIMIT)
 
     def change(api: OrderApi, operator: str) -> str:
         return api.cancel(order_id, reason=reason, operator=operator)

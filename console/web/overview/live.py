@@ -11,15 +11,16 @@ from typing import Any
 from flask import Flask
 from markupsafe import Markup
 
+from common.http import closing
 from common.http.streams import Message, Streams
 from common.kombu_topology import EVENTS
 from console.actions import figures
-from console.databases.service_database import Databases
 from console.settings import ConsoleSettings
 from console.web import sparkline
 from console.web.overview import map as topology_map
 from console.web.overview import snapshot
 from console.web.overview.snapshot import Snapshot
+from console.web.overview.sources import Sources
 from console.web.queries import Latest, Queries
 
 log = logging.getLogger(__name__)
@@ -30,9 +31,6 @@ INTERVAL = 3.0
 
 #: The sections of the page, each a template. They are the same for every viewer.
 PARTS = ("headline", "map", "orders", "figures", "services")
-
-#: Connections to each database.
-_POOL = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +49,7 @@ class Live:
     settings: ConsoleSettings
     queries: Queries
     streams: Streams = field(init=False)
-    _databases: Databases = field(init=False)
+    _sources: Sources = field(init=False)
     _latest: Latest[View] = field(default_factory=lambda: Latest(INTERVAL))
     _sampler: threading.Thread | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -60,7 +58,8 @@ class Live:
         """Sample nothing before the first viewer."""
         self.streams = Streams(opened=self._start)
         self.streams.install(self.app)
-        self._databases = Databases(self.settings, pool_size=_POOL)
+        self._sources = Sources(self.settings)
+        closing.at_end(self.app, self._sources.close)
 
     def view(self) -> View:
         """Return the latest sample, or a new one if it is older than `INTERVAL`."""
@@ -71,7 +70,7 @@ class Live:
         self._latest.expire()
 
     def _sample(self) -> View:
-        taken = snapshot.take(self.settings, self._databases, self.queries)
+        taken = snapshot.take(self.settings, self._sources, self.queries)
         return View(snapshot=taken, parts=self._rendered(taken))
 
     def _rendered(self, taken: Snapshot) -> dict[str, Markup]:

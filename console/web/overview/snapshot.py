@@ -19,6 +19,7 @@ from console.monitoring.prometheus import Alert
 from console.settings import ConsoleSettings
 from console.web.overview.rows import Row, row
 from console.web.overview.shapes import Level
+from console.web.overview.sources import Sources
 from console.web.queries import Queries, Result, results
 from eventbus.consumer import operator_pause
 from eventbus.consumer.operator_pause import OperatorPause
@@ -88,7 +89,7 @@ class Snapshot:
         return next(each for each in self.rows if each.service.name == service.name)
 
 
-def take(settings: ConsoleSettings, databases: Databases, queries: Queries) -> Snapshot:
+def take(settings: ConsoleSettings, sources: Sources, queries: Queries) -> Snapshot:
     """Return the current state, within `queries.PATIENCE` seconds."""
     per_field: Mapping[str, tuple[Iterable[Service], Callable[..., Any]]] = {
         "pause": (CONSUMERS, _pause),
@@ -98,12 +99,12 @@ def take(settings: ConsoleSettings, databases: Databases, queries: Queries) -> S
         "behind_seconds": (_READERS, _behind),
     }
     shared: list[Future[Any]] = [
-        queries.start(partial(health.inspect, settings)),
-        queries.start(partial(figures.lately, settings)),
+        queries.start(partial(_broker, settings, sources)),
+        queries.start(partial(_lately, sources)),
     ]
     # Each is queried separately, so a database that does not respond hides only its own data.
     started: dict[tuple[str, str], Future[Any]] = {
-        (service.name, field): queries.start(partial(query, databases, service))
+        (service.name, field): queries.start(partial(query, sources.databases, service))
         for field, (services, query) in per_field.items()
         for service in services
     }
@@ -112,6 +113,15 @@ def take(settings: ConsoleSettings, databases: Databases, queries: Queries) -> S
     for (service_name, field), result in zip(started, found, strict=True):
         by_service[service_name][field] = result
     return _snapshot(broker, lately, by_service)
+
+
+def _broker(settings: ConsoleSettings, sources: Sources) -> BrokerHealth:
+    return health.inspect(settings, sources.broker())
+
+
+def _lately(sources: Sources) -> Lately | None:
+    prometheus = sources.prometheus()
+    return figures.lately(prometheus) if prometheus else None
 
 
 def _pause(databases: Databases, service: Service) -> OperatorPause | None:

@@ -8,12 +8,13 @@ from flask import abort, current_app, render_template, request
 from werkzeug.wrappers import Response
 
 from console.errors import ActionError
+from console.operator_text import REASON_LIMIT
 from console.parking import edit as edits
 from console.parking.edit import Edit, Original
 from console.settings import ConsoleSettings
 from console.web.access import login
-from console.web.parked import REASON_LIMIT, act, consumer_of, parked
-from eventbus.messaging.untrusted import storable
+from console.web.action import entered_reason
+from console.web.parked import act_on, consumer_of, parked
 from eventbus.topology.service import Service
 
 
@@ -39,7 +40,7 @@ def preview_edit(service: str) -> str | tuple[str, int]:
         "edit_preview.html",
         edit=wanted,
         payload=payload,
-        reason=_reason(),
+        reason=entered_reason(),
         redrive=_redrive(),
     )
 
@@ -51,7 +52,7 @@ def confirm_edit(service: str) -> Response:
     consumer, event_id = consumer_of(service), request.form.get("id", "")
     if not (event_id and request.form.get("digest")):
         abort(400, "Specify one event, and the digest of its message.")
-    reason, redrive = _reason(), _redrive()
+    reason, redrive = entered_reason(), _redrive()
 
     def replace() -> str:
         original = _original(settings, consumer, request.form)
@@ -66,7 +67,7 @@ def confirm_edit(service: str) -> Response:
         result = f"redriven to {consumer.queue}" if redrive else "parked again"
         return f"{event_id} edited and {result}"
 
-    return act("edit requested", consumer, event_id, replace)
+    return act_on("edit requested", consumer, event_id, replace)
 
 
 def _original(settings: ConsoleSettings, consumer: Service, fields: Mapping[str, str]) -> Original:
@@ -94,13 +95,6 @@ def _decoded(payload: str) -> Any:
         return json.loads(payload)
     except (ValueError, RecursionError) as error:
         raise ActionError(f"the payload is not JSON: {error}") from None
-
-
-def _reason() -> str:
-    reason = storable(request.form.get("reason", "")).strip()
-    if not 0 < len(reason) <= REASON_LIMIT:
-        abort(400, f"Specify a reason of at most {REASON_LIMIT} characters.")
-    return reason
 
 
 def _redrive() -> bool:

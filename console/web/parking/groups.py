@@ -1,25 +1,24 @@
 """The pages of failure groups: all of them, and one with its note, owner and mute."""
 
-import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from flask import abort, current_app, flash, redirect, render_template, request, url_for
+from flask import abort, current_app, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from console.actions.parked import CONSUMERS
-from console.parking import discards, memory, plans, triage
+from console.operator_text import REASON_LIMIT
+from console.parking import discards, memory, triage
+from console.parking.redrive import plans
 from console.settings import ConsoleSettings
 from console.web.access import login
+from console.web.action import act
 from console.web.parked import consumer_of, parked
 from console.web.parking.readings import Readings
 from console.web.queries import Queries, results
-from eventbus.errors import ExpectedError
-
-log = logging.getLogger(__name__)
 
 
 @parked.get("/parked/groups")
@@ -51,7 +50,13 @@ def show_group(service: str, key: str) -> str:
     """Show a group with its journal, and the forms to change it."""
     settings: ConsoleSettings = current_app.extensions["settings"]
     shown = triage.show(settings, consumer_of(service), key)
-    return render_template("group.html", group=shown.memory, entries=shown.entries, limits=triage)
+    return render_template(
+        "group.html",
+        group=shown.memory,
+        entries=shown.entries,
+        limits=triage,
+        reason_limit=REASON_LIMIT,
+    )
 
 
 @parked.post("/parked/<service>/groups/<key>/note")
@@ -99,12 +104,13 @@ def mute(service: str, key: str) -> Response:
 
 
 def _change(service: str, key: str, change: Callable[[ConsoleSettings], str]) -> Response:
-    """Change a group, show the result on its page, and log it."""
     settings: ConsoleSettings = current_app.extensions["settings"]
-    try:
-        kind, result = "done", change(settings)
-    except ExpectedError as error:
-        kind, result = "wrong", str(error)
-    flash(f"{service}: {result}", kind)
-    log.info("group changed", extra={"service": service, "group": key, "result": result})
-    return redirect(url_for("parked.show_group", service=service, key=key), code=303)
+    page = url_for("parked.show_group", service=service, key=key)
+    return act(
+        "group changed",
+        lambda: change(settings),
+        subject=service,
+        page=page,
+        service=service,
+        group=key,
+    )

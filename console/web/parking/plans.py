@@ -1,26 +1,25 @@
 """The pages of redrive plans: a plan is made from a group, run, paused and aborted."""
 
-import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from flask import abort, current_app, flash, redirect, render_template, request, url_for
+from flask import abort, current_app, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from console.errors import ActionError
 from console.models import ItemState, PlanState
-from console.parking import plans
 from console.parking.criteria import Criteria
 from console.parking.effects import Effect
-from console.parking.plans import Plan
-from console.parking.run import DEFAULT_MAX_FAILING, DEFAULT_RATE, HIGHEST_RATE, LOWEST_RATE
+from console.parking.redrive import plans
+from console.parking.redrive.plans import Plan
+from console.parking.redrive.run import DEFAULT_MAX_FAILING, DEFAULT_RATE, HIGHEST_RATE, LOWEST_RATE
 from console.settings import ConsoleSettings
 from console.web.access import login
+from console.web.action import Done, act
 from console.web.parked import consumer_of, parked
 from console.web.parking.runs import Runs
-from eventbus.errors import ExpectedError
 from eventbus.telemetry.privacy import masked
-
-log = logging.getLogger(__name__)
 
 #: Messages of a plan that its page lists.
 LISTED = 100
@@ -45,25 +44,25 @@ def confirm_plan(service: str) -> str:
 
 @parked.post("/parked/<service>/plan")
 def make_plan(service: str) -> Response:
-    """Make a plan of the messages that meet the criteria, and show it."""
+    """Start the preparation of a plan of the messages that meet the criteria, and show the plan."""
     chosen = {name: tuple(filter(None, [request.form.get(name, "")])) for name in _FIELDS}
     criteria = Criteria(types=chosen["type"], failures=chosen["failure"], frames=chosen["frame"])
-    settings, consumer = _settings(), consumer_of(service)
-    try:
-        plan = plans.create(settings, consumer, criteria, created_by=login.person().name)
-    except ExpectedError as error:
-        flash(f"{service}: {error}", "wrong")
-        return redirect(url_for("parked.show_groups", _anchor=service), code=303)
-    log.info("plan made", extra={"service": service, "plan": plan.id})
-    return _show(plan)
+    consumer, by = consumer_of(service), login.person().name
+
+    def prepare() -> Done:
+        plan_id = _runs().prepare(consumer, criteria, created_by=by)
+        return Done(result=f"plan {plan_id} is being prepared", page=_page(service, plan_id))
+
+    page = url_for("parked.show_groups", _anchor=service)
+    return act("plan requested", prepare, subject=service, page=page, service=service)
 
 
 @parked.get("/parked/<service>/plans/<int:plan_id>")
 def show_plan(service: str, plan_id: int) -> str:
     """Show the effects, the progress and the messages of a plan."""
     plan = _plan(service, plan_id)
-    items = plans.items(_settings(), plan.id, limit=LISTED)
     total = sum(plan.states.values())
+    items = plans.items(_settings(), plan.id, limit=LISTED) if total else []
     return render_template(
         "plan.html",
         plan=plan,
@@ -73,6 +72,7 @@ def show_plan(service: str, plan_id: int) -> str:
         bars=_bars(plan, total),
         redriven=sum(plan.effects.get(each, 0) for each in Effect if each.is_redriven),
         is_running=_runs().is_running(plan.id),
+        again=_form(plan.criteria),
         problem=masked(plan.reason or _runs().problem(plan.id)),
         limit=LISTED,
         rate=DEFAULT_RATE,
@@ -84,68 +84,75 @@ def show_plan(service: str, plan_id: int) -> str:
 @parked.post("/parked/<service>/plans/<int:plan_id>/run")
 def run_plan(service: str, plan_id: int) -> Response:
     """Run a plan, or continue it, in the background."""
-    plan = _plan(service, plan_id)
     rate = _number("rate", DEFAULT_RATE, LOWEST_RATE, HIGHEST_RATE)
     max_failing = _number("max_failing", DEFAULT_MAX_FAILING * 100, 0, 100)
 
-    def start() -> str:
+    def start(plan: Plan) -> str:
         if plan.state is PlanState.PAUSED:
             plans.resume(_settings(), plan.id)
         by, share = login.person().name, max_failing / 100
         is_new = _runs().start(plan.id, run_by=by, rate=rate, max_failing=share)
         return "started" if is_new else "runs already"
 
-    return _change(plan, start)
+    return _change(service, plan_id, start)
 
 
 @parked.post("/parked/<service>/plans/<int:plan_id>/pause")
 def pause_plan(service: str, plan_id: int) -> Response:
     """End the run of a plan within a second."""
-    plan = _plan(service, plan_id)
 
-    def pause() -> str:
+    def pause(plan: Plan) -> str:
         plans.pause(_settings(), plan.id)
         return "paused"
 
-    return _change(plan, pause)
+    return _change(service, plan_id, pause)
 
 
 @parked.post("/parked/<service>/plans/<int:plan_id>/abort")
 def abort_plan(service: str, plan_id: int) -> Response:
-    """End a plan; messages that were not redriven stay parked."""
-    plan = _plan(service, plan_id)
+    """End a plan or its preparation; messages that were not redriven stay parked."""
 
-    def end() -> str:
+    def end(plan: Plan) -> str:
         plans.abort(_settings(), plan.id)
         return "aborted"
 
-    return _change(plan, end)
+    return _change(service, plan_id, end)
 
 
-def _change(plan: Plan, change: Callable[[], str]) -> Response:
-    try:
-        kind, result = "done", change()
-    except ExpectedError as error:
-        kind, result = "wrong", str(error)
-    flash(f"plan {plan.id}: {result}", kind)
-    log.info("plan changed", extra={"plan": plan.id, "result": result})
-    return _show(plan)
+def _change(service: str, plan_id: int, change: Callable[[Plan], str]) -> Response:
+    return act(
+        "plan changed",
+        lambda: change(_plan(service, plan_id)),
+        subject=f"plan {plan_id}",
+        page=_page(service, plan_id),
+        plan=plan_id,
+    )
 
 
-def _show(plan: Plan) -> Response:
-    url = url_for("parked.show_plan", service=plan.service, plan_id=plan.id)
-    return redirect(url, code=303)
+def _page(service: str, plan_id: int) -> str:
+    return url_for("parked.show_plan", service=service, plan_id=plan_id)
 
 
 def _plan(service: str, plan_id: int) -> Plan:
     """Return a plan of this service: rights are those of the service in the address."""
     try:
         plan = plans.show(_settings(), plan_id)
-    except ExpectedError as error:
+    except ActionError as error:
         abort(404, str(error))
     if plan.service != consumer_of(service).name:
         abort(404, f"Plan {plan_id} is not of the service {service}.")
     return plan
+
+
+def _form(criteria: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fields of the form that makes a plan with the same criteria.
+
+    A plan of `orderctl` may have criteria that the form does not have: they are left empty.
+    """
+    stored = (criteria.get(f"{name}s", ()) for name in _FIELDS)
+    return {
+        name: values[0] for name, values in zip(_FIELDS, stored, strict=True) if len(values) == 1
+    }
 
 
 def _bars(plan: Plan, total: int) -> list[tuple[ItemState, int, float, float]]:

@@ -43,7 +43,7 @@ def configured_division(env_file: Path) -> Division:
         first = error.errors(include_url=False)[0]
         reason = first["msg"].removeprefix("Value error, ")
         raise Problem(
-            f"{str(first['loc'][0]).upper()}: {reason}; see .env and the environment"
+            f"{str(first['loc'][0]).upper()}: {reason}; see {env_file.name} and the environment"
         ) from None
 
 
@@ -65,6 +65,12 @@ def divided(division: Division) -> tuple[Program, ...]:
         else program
         for program in programs
     )
+
+
+def changed(division: Division) -> tuple[Program, ...]:
+    """Return the programs that an undivided system does not have, or runs with other settings."""
+    undivided = divided(Division(_env_file=None, parts="", relays=""))
+    return tuple(program for program in divided(division) if program not in undivided)
 
 
 def _parts(program: Program, division: Division) -> Iterator[Program]:

@@ -1,8 +1,6 @@
 """The application's processes: one table, from which every deployment is derived."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from enum import Enum, auto
 from functools import partial
 from pathlib import Path
 
@@ -11,71 +9,17 @@ from deploy.local import REPOSITORY
 from deploy.local.ports import Ports
 from deploy.local.processes.health import Check, answers, beats, remark, runs
 from deploy.local.processes.process import Process
+from deploy.local.processes.program import Health as Health
+from deploy.local.processes.program import Program as Program
 from deploy.local.servers import certificates, credentials
 from deploy.local.servers.broker import VHOST, management_url
 from deploy.local.state import StateDirectory
 from eventbus.topology.service import Service
 
 
-class Health(Enum):
-    """The evidence that a program works."""
-
-    #: `GET /readyz` returns 200.
-    READY = auto()
-    #: It serves its own metrics at `/metrics`.
-    METRICS = auto()
-    #: Every few seconds it touches the file that `HEALTH_FILE` names.
-    HEARTBEAT = auto()
-    #: It has not exited.
-    RUNS = auto()
-
-
-@dataclass(frozen=True)
-class Program:
-    """A process of the application; `user` is its broker user and the name of its service.
-
-    For a program that serves HTTP, `port` is the name of its field in `Ports`. `venv` is the
-    program's virtual environment.
-    """
-
-    name: str
-    user: str
-    command: str
-    health: Health = Health.HEARTBEAT
-    port: str = ""
-    venv: str = ".venv"
-    needs_broker: bool = True
-    #: Its number among the programs that share its work.
-    part: int = 0
-    #: Additional environment variables.
-    settings: tuple[tuple[str, str], ...] = ()
-    #: The offset of its metrics port from the API's port, unless a variable sets the port.
-    distance: int = 0
-
-    @property
-    def is_installed(self) -> bool:
-        """Whether its virtual environment exists, which depends on the version of Python."""
-        return (REPOSITORY / self.venv / "bin/python").exists()
-
-    @property
-    def metrics_variable(self) -> str | None:
-        """The variable with the port of its metrics, if it serves any."""
-        if self.distance:
-            return "API_PORT"
-        if self.health is Health.HEARTBEAT:
-            return f"{self.name.upper().replace('-', '_')}_METRICS_PORT"
-        # The API and the console serve metrics on their own port; the span store has no metrics.
-        return self.port.upper() if self.name in ("api", "console") else None
-
-    def metrics_port(self, ports: Ports) -> int | None:
-        """Return the port of its metrics, if it serves any."""
-        variable = self.metrics_variable
-        return ports.of(variable) + self.distance if variable else None
-
-
 def _of(service: Service) -> Iterator[Program]:
     """Yield the Celery processes of a service: a worker if it consumes, and one for each tick."""
-    start = f"celery -q -A {service.package}"
+    start = f"python -m eventbus -A {service.package}"
     if service.consumes:
         command = f"{start}.worker worker -n {service.name}@{service.name}"
         yield Program(f"{service.name}-worker", service.name, command)
@@ -104,8 +48,15 @@ PROGRAMS = (
         needs_broker=False,
     ),
     *(program for service in SERVICES for program in _of(service)),
-    Program("beat", "scheduler", "celery -q -A scheduler.beat beat", Health.RUNS),
-    Program("flower", "monitor", "python -m monitor.flower", Health.METRICS, "flower_port"),
+    Program("beat", "scheduler", "python -m eventbus -A scheduler.beat beat", Health.RUNS),
+    Program(
+        "flower",
+        "monitor",
+        "python -m monitor.flower",
+        Health.METRICS,
+        "flower_port",
+        venv=".venv/flower",
+    ),
     Program(
         "console",
         "console",

@@ -4,6 +4,7 @@
 
 import os
 import resource
+import socket
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
-from supervisor.xmlrpc import Faults, SupervisorTransport
+from supervisor.xmlrpc import Faults, SupervisorTransport, UnixStreamHTTPConnection
 
 from deploy.local.problem import Problem, last_words
 from deploy.local.processes import leftovers
@@ -25,6 +26,10 @@ from deploy.local.templates import render
 
 #: Seconds that the supervisor itself may take until its first response.
 START_PATIENCE = 10.0
+
+#: Seconds for a response of the supervisor. One that does not respond counts as not running: it is
+#: stopped, and replaced by another one.
+CALL_PATIENCE = 20.0
 
 #: Seconds to stop everything; more than the limit of any one group of processes.
 STOP_PATIENCE = 150.0
@@ -58,6 +63,20 @@ class Stopping(Problem):
         super().__init__("the processes are stopping; wait until they have exited, and try again")
 
 
+class _Connection(UnixStreamHTTPConnection):
+    """A connection to the supervisor that waits for each response for a limited time."""
+
+    def __init__(self, path: str, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
+        self.socketfile = path
+
+    def connect(self) -> None:
+        """Connect; the base class ignores the timeout."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.socketfile)
+
+
 class Supervision:
     """The supervisor of one state directory."""
 
@@ -69,11 +88,12 @@ class Supervision:
     def _configuration(self) -> Path:
         return self._state.path / "supervisord.conf"
 
-    def _call(self, method: str, *arguments: Any) -> Any:
+    def _call(self, method: str, *arguments: Any, within: float | None = None) -> Any:
         # A new connection for each call, because a connection that fails during a call remains
         # unusable.
-        socket = f"unix://{self._state.path}/supervisor.sock"
-        transport = SupervisorTransport(None, None, socket)
+        path = f"{self._state.path}/supervisor.sock"
+        transport = SupervisorTransport(None, None, f"unix://{path}")
+        transport._get_connection = lambda: _Connection(path, within or CALL_PATIENCE)
         try:
             proxy = ServerProxy("http://127.0.0.1", transport=transport)
             return getattr(proxy.supervisor, method)(*arguments)
@@ -205,7 +225,8 @@ class Supervision:
 
     def kill(self, group: str, process: Process) -> None:
         """Stop one process by its stop signal; it stays down until it is started."""
-        self._call("stopProcess", f"{group}:{process.name}")
+        seconds = process.stop_seconds + CALL_PATIENCE
+        self._call("stopProcess", f"{group}:{process.name}", within=seconds)
 
     def stop(self) -> int:
         """Stop everything, in order, and verify it; return the number of processes.

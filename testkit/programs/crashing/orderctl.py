@@ -6,8 +6,8 @@ from typing import Any
 
 from console.broker.parking_lot import ParkingLot
 from console.orderctl import main
-from console.parking.progress import Progress
-from console.parking.stage import Stage
+from console.parking.redrive.progress import Progress
+from console.parking.redrive.stage import Stage
 from testkit.programs.crashing import die
 
 #: The steps, each with the method at which the process is killed, and whether the method still

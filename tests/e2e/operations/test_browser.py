@@ -9,9 +9,10 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, V
 
 from testkit.browser import accessibility
 from testkit.browser.chromium import chromium, context, executable, log_in
-from testkit.browser.shop import MENDED, console_url, password, place_parked, shop
 from testkit.browser.shop import bug as bug_of
+from testkit.browser.shop import console_url, password, place_parked, shop
 from testkit.processes.stack import Stack
+from testkit.programs.mended import INVENTORY_WORKER
 from testkit.servers.databases import Databases
 from testkit.servers.infrastructure import Infrastructure
 
@@ -27,7 +28,7 @@ def stack(
     """A system with a console, whose inventory fails while there is a bug."""
     with shop(servers, databases, tmp_path_factory.mktemp("browser")) as stack:
         stack.stock(TEA=1000)
-        stack.start("inventory-worker", module=MENDED)
+        stack.start("inventory-worker", module=INVENTORY_WORKER)
         stack.start("api", "order-worker", "order-relay", "inventory-relay", "beat", "console")
         yield stack
 

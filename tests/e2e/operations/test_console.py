@@ -17,6 +17,7 @@ from testkit.eventually import eventually
 from testkit.network import plain_http
 from testkit.processes.stack import RETRY_TIERS, Stack
 from testkit.processes.web_console import confirm
+from testkit.programs.mended import INVENTORY_WORKER
 from testkit.servers.prometheus import Prometheus
 from testkit.servers.workers import own_ports
 
@@ -105,7 +106,7 @@ def test_a_stuck_order_is_found_by_its_address_and_repaired(stack: Stack) -> Non
     stack.extra["BUG"] = str(bug)
     stack.stock(TEA=100)
     stack.trace()
-    stack.start("inventory-worker", module="testkit.programs.mended.inventory_worker")
+    stack.start("inventory-worker", module=INVENTORY_WORKER)
     stack.start("api", "order-worker", "order-relay", "inventory-relay", "beat")
     order_id = stack.place(("TEA", 1), email="Grace@example.com")
     stack.execute("order", "UPDATE orders SET created_at = created_at - interval '1 minute'")

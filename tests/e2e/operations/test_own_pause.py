@@ -11,6 +11,7 @@ from eventbus.database.db import transaction
 from testkit.data.placed_orders import publish
 from testkit.eventually import eventually
 from testkit.processes.stack import RETRY_TIERS, Stack
+from testkit.programs.mended import INVENTORY_WORKER
 
 #: Orders whose events are published.
 ORDERS = 400
@@ -39,9 +40,7 @@ def test_a_handler_with_a_bug_pauses_its_service_until_it_is_fixed(broken: Stack
     publish(broken, ORDERS)
     broken.start("notification-worker")
     for name in WORKERS:
-        broken.start(
-            "inventory-worker", module="testkit.programs.mended.inventory_worker", alias=name
-        )
+        broken.start("inventory-worker", module=INVENTORY_WORKER, alias=name)
 
     # When some events have failed in all their attempts
     pause = eventually(lambda: _pause(broken))

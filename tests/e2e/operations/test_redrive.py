@@ -18,6 +18,7 @@ from testkit.processes.operated import operated
 from testkit.processes.orderctl import orderctl
 from testkit.processes.stack import RETRY_TIERS, Stack
 from testkit.programs.crashing.orderctl import STEPS
+from testkit.programs.mended import INVENTORY_WORKER
 from testkit.servers.databases import Databases
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
@@ -50,7 +51,7 @@ def shop(
         # The tests redrive all events, which a worker that pauses its service would not park.
         stack.extra |= {"BUG": str(bug), "PARKING_BURST_LIMIT": "0"}
         stack.stock(TEA=10 * ORDERS)
-        stack.start("inventory-worker", module="testkit.programs.mended.inventory_worker")
+        stack.start("inventory-worker", module=INVENTORY_WORKER)
         stack.start("api", "order-worker", "order-relay", "inventory-relay", "beat")
         yield stack
 

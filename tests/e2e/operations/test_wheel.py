@@ -115,7 +115,7 @@ class Lending:
         """Start a process of a service, which logs to a file."""
         with (self.folder / f"{app}.log").open("wb") as log:
             process = subprocess.Popen(
-                [self.environment / "celery", "-q", "-A", f"lending:{app}", "worker"],
+                [self.environment / "python", "-m", "eventbus", "-A", f"lending:{app}", "worker"],
                 cwd=self.folder,
                 env=self.settings(service),
                 stdout=log,

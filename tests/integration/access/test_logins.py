@@ -47,7 +47,7 @@ def stored(database: DatabaseSettings) -> list[LoginRow]:
 
 
 def is_logged_in(console: FlaskClient) -> bool:
-    return console.get("/parked/inventory/redrive", headers=HTML).status_code == 200
+    return console.get("/parked/inventory/plan", headers=HTML).status_code == 200
 
 
 def test_a_person_logs_in_and_out(
@@ -58,7 +58,7 @@ def test_a_person_logs_in_and_out(
 
     # Then the person is sent to the requested page, which names them
     assert (response.status_code, response.location) == (303, "/parked/groups")
-    page = console.get("/parked/inventory/redrive", headers=HTML)
+    page = console.get("/parked/inventory/plan", headers=HTML)
     assert "ada, operator" in page.text
     # And only a hash of the cookie is stored
     cookie = console.get_cookie(COOKIE)
@@ -124,7 +124,7 @@ def test_each_login_has_a_new_token_and_ends_the_previous_one(
     # Given a login, and a form of it
     log_in(console, "ada", ada)
     first = console.get_cookie(COOKIE)
-    form = hidden(console.get("/parked/inventory/redrive"))
+    form = hidden(console.get("/parked/inventory/plan"))
 
     # When the person logs in again
     log_in(console, "ada", ada)
@@ -168,9 +168,9 @@ def test_a_page_that_refreshes_itself_does_not_extend_a_login(
     (before,) = stored(database)
 
     # When a script requests a page, and then a person does
-    console.get("/parked/inventory/redrive", headers={"Sec-Fetch-Mode": "cors"})
+    console.get("/parked/inventory/plan", headers={"Sec-Fetch-Mode": "cors"})
     (refreshed,) = stored(database)
-    console.get("/parked/inventory/redrive", headers={"Sec-Fetch-Mode": "navigate"})
+    console.get("/parked/inventory/plan", headers={"Sec-Fetch-Mode": "navigate"})
     (visited,) = stored(database)
 
     # Then only the person's request counts
@@ -212,8 +212,8 @@ def test_a_change_of_a_person_ends_their_logins(
 
 
 def test_a_person_may_authenticate_each_request(console: FlaskClient, ada: str) -> None:
-    assert console.get("/parked/inventory/redrive", auth=("ada", ada)).status_code == 200
-    assert console.get("/parked/inventory/redrive", auth=("ada", PASSWORD)).status_code == 401
+    assert console.get("/parked/inventory/plan", auth=("ada", ada)).status_code == 200
+    assert console.get("/parked/inventory/plan", auth=("ada", PASSWORD)).status_code == 401
 
 
 def test_the_login_of_the_settings_has_a_session_as_well(
@@ -258,7 +258,7 @@ def test_failed_logins_of_a_name_are_limited(
     assert (response.status_code, response.headers["Retry-After"]) == (429, "60")
     assert console.get("/parked/groups", auth=("ada", ada)).status_code == 429
     # And the login for emergencies is not blocked
-    assert console.get("/parked/inventory/redrive", auth=("operator", PASSWORD)).status_code == 200
+    assert console.get("/parked/inventory/plan", auth=("operator", PASSWORD)).status_code == 200
 
 
 def test_failed_logins_from_an_address_are_limited(
@@ -270,9 +270,9 @@ def test_failed_logins_from_an_address_are_limited(
         assert log_in(console, f"name-{n}", "wrong").status_code == 401
 
     # When the login for emergencies is tried from there, and from elsewhere
-    there = console.get("/parked/inventory/redrive", auth=("operator", PASSWORD))
+    there = console.get("/parked/inventory/plan", auth=("operator", PASSWORD))
     console.environ_base["REMOTE_ADDR"] = "2001:db8:0:1::1"
-    elsewhere = console.get("/parked/inventory/redrive", auth=("operator", PASSWORD))
+    elsewhere = console.get("/parked/inventory/plan", auth=("operator", PASSWORD))
 
     # Then only the network is blocked
     assert (there.status_code, elsewhere.status_code) == (429, 200)

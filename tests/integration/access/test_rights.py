@@ -78,7 +78,7 @@ def test_a_refused_action_names_the_missing_right_and_is_recorded(
     client = logged_in("vera", Role.VIEWER)
 
     # When the viewer acts
-    status = post(client, path, id="e-1", every="", reason="a test")
+    status = post(client, path, id="e-1", reason="a test")
     page = client.post(path, data={"token": hidden(client.get("/parked/groups"))["token"]})
 
     # Then the page names the right, the message stays, and the attempt is recorded

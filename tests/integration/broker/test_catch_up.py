@@ -1,12 +1,17 @@
 """Catch-up reads the events from the stream that a full queue has dropped."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import NoReturn
 
 import pytest
+from sqlalchemy.orm import Session
 
 from common.kombu_topology import FRAUD, INVENTORY, STREAM
 from eventbus.catch_up import overflow
 from eventbus.catch_up.catch_up import CatchUp
+from eventbus.catch_up.overflow import Overflow
+from eventbus.database import db
 from testkit.data.catching_up import ROOM, catch_up, in_stream, record
 from testkit.data.dropping import Subscriber, created, publish
 from testkit.eventually import eventually
@@ -123,6 +128,52 @@ def test_events_missing_from_the_stream_are_counted_as_a_gap(
     assert record(fraud).gaps == 1
     assert 1 < len(fraud.effects) < 201
     assert set(fraud.effects.values()) == {1}
+
+
+def test_a_drop_is_recorded_after_an_unexpected_error(
+    fraud: Subscriber, process: CatchUp, publisher_of: PublisherOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a step that fails unexpectedly, after it has received the marker of a drop
+    publish(publisher_of(), *(created(n) for n in range(1, 31)))
+    loop = process.loop()
+    with monkeypatch.context() as patched, pytest.raises(KeyError):
+        patched.setattr(overflow, "changed", _fail)
+        loop._step(monotonic() + 1)
+
+    # When the loop repeats it, then the drop is recorded
+    def assert_recorded() -> None:
+        loop._step(monotonic())
+        assert record(fraud).requested_at is not None
+
+    eventually(assert_recorded)
+
+
+def test_a_drop_is_recorded_while_another_process_creates_the_record(
+    fraud: Subscriber, process: CatchUp, publisher_of: PublisherOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a drop, and a record that another process creates while this one does not find it
+    publish(publisher_of(), *(created(n) for n in range(1, 31)))
+    read, others = overflow._read, db.engine(fraud.settings)
+
+    def read_before(session: Session, **options: bool) -> tuple[Overflow, datetime] | None:
+        found = read(session, **options)
+        if found is None:
+            with others.begin() as connection:
+                connection.execute(overflow.overflow.insert().values(id=1))
+        return found
+
+    # When the process finds the marker
+    with monkeypatch.context() as patched:
+        patched.setattr(overflow, "_read", read_before)
+        process.step()
+    others.dispose()
+
+    # Then the drop is recorded
+    assert record(fraud).requested_at is not None
+
+
+def _fail(*_: object, **__: object) -> NoReturn:
+    raise KeyError("a bug")
 
 
 def test_a_recreated_stream_is_read_from_its_first_message(

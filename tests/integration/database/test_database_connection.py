@@ -1,6 +1,7 @@
 """A transaction starts with its first statement, and otherwise behaves as usual."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from io import StringIO
 
 import pytest
@@ -8,7 +9,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from eventbus.database import db
-from eventbus.database.connection import Cursor
+from eventbus.database.connection import Cursor, NotCommitted
 from testkit.servers.databases import TestDatabase
 
 
@@ -95,6 +96,18 @@ def test_a_connection_is_usable_after_its_first_statement_failed(engine: Engine)
         with connection.begin():
             insert(connection)
         assert notes(connection) == [1]
+
+
+def test_a_transaction_with_a_failed_statement_is_not_committed(engine: Engine) -> None:
+    with engine.connect() as connection:
+        # When the caller ignores the error of a statement, and commits
+        with pytest.raises(NotCommitted), connection.begin():
+            insert(connection)
+            with suppress(ProgrammingError):
+                connection.execute(text("SELECT no_such_column"))
+
+        # Then the commit fails, and the connection is usable
+        assert notes(connection) == []
 
 
 def defer(connection: Connection, number: int) -> None:

@@ -61,3 +61,17 @@ def test_a_thread_waits_no_longer_than_its_timeout(api_database: TestDatabase) -
         pool.connect()
     used.close()
     pool.dispose()
+
+
+def test_lost_races_do_not_extend_the_timeout(api_database: TestDatabase) -> None:
+    # Given a pool in which another thread always takes the last permitted connection first
+    class Contended(EnginePool):
+        def _inc_overflow(self) -> bool:
+            return False
+
+    server = Server(api_database)
+    pool = Contended(server.connect, pool_size=1, max_overflow=0, timeout=0.5)
+
+    # When a thread waits for a connection, then it times out
+    with pytest.raises(PoolTimeout):
+        pool.connect()

@@ -7,7 +7,11 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from eventbus.database import db, outages, statement_limit
+from eventbus.database.metrics import Database
 from eventbus.database.statement_limit import StatementLimit
+from eventbus.settings.service import ServiceSettings
+from eventbus.telemetry.metrics import gauge
+from eventbus.worker.app import ServiceApp
 from testkit.eventually import eventually
 from testkit.network.proxy import Proxy
 from testkit.servers.databases import TestDatabase
@@ -102,6 +106,31 @@ def test_a_statement_that_has_ended_has_no_limit(engine: Engine) -> None:
             connection.execute(text("SELECT 1 / 0"))
 
         assert statement_limit._watch._deadlines == {}
+
+
+def test_a_scrape_ends_although_the_database_does_not_respond(
+    database: TestDatabase, proxy: Proxy
+) -> None:
+    # Given the metrics page of a process, whose database is read at each scrape
+    app = ServiceApp(
+        "order-relay",
+        settings=ServiceSettings,
+        config="eventbus.celeryconfig.ticker",
+        read=lambda session: [gauge("rows", "", session.scalar(text("SELECT 1")) or 0)],
+        set_as_current=False,
+    )
+    settings = database.service_settings.model_copy(update={"database_port": proxy.port})
+    vars(app)["settings"] = settings
+    (metrics,) = (c for c in app.collectors() if isinstance(c, Database))
+    assert [metric.samples[0].value for metric in metrics.collect()] == [1, 1]
+
+    # When the database no longer responds
+    proxy.hold_responses()
+
+    # Then scrapes end, on the connection and on a new one, and report this
+    for _ in range(2):
+        (is_up,) = proxy.run(lambda: list(metrics.collect()), within=30)
+        assert is_up.samples[0].value == 0
 
 
 def _assert_logged(caplog: pytest.LogCaptureFixture) -> None:

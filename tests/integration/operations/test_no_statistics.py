@@ -46,7 +46,7 @@ def settings(vhost: Vhost) -> BrokerAdminSettings:
 
 def test_a_consumed_queue_is_not_a_finding(without_statistics: Vhost) -> None:
     # When the health is checked
-    checked = health.inspect(settings(without_statistics))
+    checked = health.check(settings(without_statistics))
 
     # Then AMQP has supplied the consumers
     assert checked.unknown == ()
@@ -115,7 +115,7 @@ def test_no_broker_figure_has_a_default() -> None:
 
 
 def _assert_alarm(vhost: Vhost) -> None:
-    kinds = {(f.kind, f.name) for f in health.inspect(settings(vhost)).findings}
+    kinds = {(f.kind, f.name) for f in health.check(settings(vhost)).findings}
     assert (health.Kind.LOW_DISK, "orders@localhost") in kinds
 
 

@@ -10,8 +10,8 @@ from sqlalchemy import create_engine, pool, text
 
 from common.kombu_topology import CONSOLE, ORDER
 from console.databases.service_database import transaction
-from console.parking import stage
-from console.parking.lease import lease
+from console.parking.redrive import stage
+from console.parking.redrive.lease import lease
 from eventbus.database import migrations
 from order_app.storage.models import OrderRow
 from testkit.data.parked import drained, park, parked

@@ -93,6 +93,8 @@ def test_the_api_recovers_from_a_database_that_stops_responding(
     assert_unavailable(proxy.run(lambda: api.get(location)))
     assert_unavailable(proxy.run(lambda: api.post(f"{location}/cancel")))
     assert proxy.run(lambda: api.get("/readyz")).status_code == 503
+    page = proxy.run(lambda: api.get("/metrics"), within=20)
+    assert "orders_database_up 0.0" in page.text
 
     # And all requests succeed when the database responds again
     proxy.release_responses()

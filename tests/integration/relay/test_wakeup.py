@@ -204,9 +204,26 @@ def test_a_failed_check_for_due_rows_releases_the_lock(order_database: Sessions)
         sleep.result(timeout=LONG / 2)
 
     # And no connection holds the lock
+    assert not_released(order_database) == 0
+
+
+def test_a_table_that_is_locked_leaves_no_lock_behind(order_database: Sessions) -> None:
+    # Given a table that a migration has locked
     with transaction(order_database) as session:
-        held = text(
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
-            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        )
-        assert session.execute(held).scalar() == 0
+        session.execute(text("LOCK TABLE outbox"))
+
+        # When a process cannot sleep, because it cannot read the table
+        Wakeup("outbox", next_due=NEXT_DUE).wait(order_database, LONG)
+
+    # Then no connection holds the lock: each insert would send a notification
+    assert not_released(order_database) == 0
+
+
+def not_released(sessions: Sessions) -> int:
+    """Return the number of advisory locks in the database."""
+    held = text(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    with transaction(sessions) as session:
+        return int(session.scalar(held) or 0)

@@ -118,7 +118,7 @@ def test_the_broker_matches_the_code_after_each_change(
         list(topology.apply(settings))
         assert topology.plan(now).differences == ()
         # And the parts without a worker are findings
-        without = {f.name for f in health.inspect(now).findings if f.kind == "no_consumer"}
+        without = {f.name for f in health.check(now).findings if f.kind == "no_consumer"}
         assert {name for name in without if name.startswith("inventory.queue")} == set(
             replace(INVENTORY, parts=parts).queues
         )

@@ -17,6 +17,7 @@ from console.orderctl import main
 from eventbus.settings.service import ServiceSettings
 from eventbus.telemetry.certificate_expiry import (
     FAILURE_TTL,
+    TIMEOUT,
     TTL,
     Certificates,
     Server,
@@ -210,3 +211,23 @@ def server(port: int, authority: Authority, *, hostname: str = "127.0.0.1") -> S
     return Server(
         host="127.0.0.1", port=port, hostname=hostname, ca_file=authority.certificate_file
     )
+
+
+def test_servers_that_do_not_respond_delay_one_scrape_only_once(clock: Clock) -> None:
+    # Given two servers that do not respond within their time
+    def hang() -> float:
+        clock.now += TIMEOUT
+        raise TimeoutError
+
+    certificates = Certificates({"broker": hang, "database": hang, "authority": lambda: 1.0}, clock)
+
+    # When the metrics are scraped
+    durations = []
+    for _ in range(3):
+        began = clock.now
+        page = shown(certificates)
+        durations.append(clock.now - began)
+
+    # Then each scrape waits for one of them, and the others follow
+    assert durations == [TIMEOUT, TIMEOUT, 0]
+    assert page == {"authority": 1.0}

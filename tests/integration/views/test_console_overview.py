@@ -88,7 +88,7 @@ def test_the_pages_load_while_the_broker_is_down(
     try:
         # When pages are loaded and a redrive is confirmed
         overview, parked = get(console, "/overview"), get(console, "/parked")
-        confirmed = redrive(console, "inventory")
+        confirmed = redrive(console, "inventory", id="e-1")
         result = get(console, "/parked")
     finally:
         servers.start_broker()

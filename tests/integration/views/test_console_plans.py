@@ -1,6 +1,7 @@
 """Redrive plans in the web console: made, run, paused and aborted by an operator."""
 
 import re
+import threading
 
 import pytest
 from amqp import Channel
@@ -8,7 +9,8 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from console.models import PlanState
-from console.parking import plans
+from console.parking.redrive import plans, preparation
+from console.parking.redrive.lease import lease
 from console.settings import DatabaseSettings
 from testkit.data.parked import park_created
 from testkit.eventually import eventually
@@ -33,11 +35,14 @@ def plan(console: FlaskClient, channel: Channel, installed: DatabaseSettings) ->
     """The page of a plan with one message; another one does not meet its criteria."""
     park_created(channel)
     park(channel, "e-1", reason="no way")
-    made = make(console, type="order.created", failure="KeyError")
-    assert (made.status_code, made.location) == (303, "/parked/groups#inventory")
     made = make(console, type="order.created", failure="ValueError")
     assert made.status_code == 303
+    eventually(lambda: _assert_shown(console, made.location, "ready"))
     return made.location
+
+
+def _assert_shown(console: FlaskClient, plan: str, state: str) -> None:
+    assert f'<span class="badge {state}">' in get(console, plan).text
 
 
 def test_a_plan_shows_its_messages_and_their_effects(console: FlaskClient, plan: str) -> None:
@@ -49,6 +54,74 @@ def test_a_plan_shows_its_messages_and_their_effects(console: FlaskClient, plan:
     assert f'href="{plan}"' in get(console, "/parked/groups").text
     # And no message has moved
     assert "Run the plan" in html
+
+
+def test_a_plan_is_shown_while_it_is_prepared(
+    console: FlaskClient,
+    channel: Channel,
+    installed: DatabaseSettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given a parking lot that takes long to read
+    monkeypatch.setattr(preparation, "BATCH", 1)
+    park_created(channel)
+    park_created(channel)
+    read = threading.Event()
+
+    def wait(*_: object) -> str:
+        assert read.wait(60)
+        return ""
+
+    monkeypatch.setattr(preparation, "unread", wait)
+
+    # When a plan is made
+    plan = make(console).location
+    try:
+        # Then its page shows how far it is, and offers no run
+        eventually(lambda: _assert_progress(console, plan, "2 of 2 messages"))
+        html = get(console, plan).text
+        assert '<span class="badge incomplete">being prepared</span>' in html
+        assert "Abort the preparation" in html
+        assert "Run the plan" not in html
+    finally:
+        read.set()
+
+    # And then the plan
+    eventually(lambda: _assert_shown(console, plan, "ready"))
+    assert 'aria-label="2 planned"' in get(console, plan).text
+
+
+def _assert_progress(console: FlaskClient, plan: str, text: str) -> None:
+    assert text in get(console, plan).text
+
+
+def test_a_plan_that_was_not_made_shows_the_reason_and_can_be_repeated(
+    console: FlaskClient, channel: Channel, installed: DatabaseSettings
+) -> None:
+    # When a plan is made that no message meets
+    park_created(channel)
+    plan = make(console, type="order.created", failure="KeyError").location
+
+    # Then its page has the reason, and a link to the form with the criteria
+    eventually(lambda: _assert_shown(console, plan, "failed"))
+    html = get(console, plan).text
+    assert "no parked message of inventory meets the criteria" in html
+    assert 'href="/parked/inventory/plan?type=order.created&amp;failure=KeyError"' in html
+    assert "Run the plan" not in html
+
+
+def test_a_plan_that_cannot_be_recorded_is_a_message(
+    console: FlaskClient, channel: Channel, installed: DatabaseSettings
+) -> None:
+    # When a plan is made while another process uses the parking lot
+    park_created(channel)
+    with lease(installed, "inventory"):
+        made = make(console)
+
+    # Then the list of groups has the reason, and no plan is recorded
+    assert (made.status_code, made.location) == (303, "/parked/groups#inventory")
+    assert "another command plans or redrives messages" in get(console, "/parked/groups").text
+    assert plans.newest(installed) == []
 
 
 def test_a_run_redrives_the_messages_until_it_is_paused_or_aborted(

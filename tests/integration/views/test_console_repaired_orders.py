@@ -12,6 +12,8 @@ from werkzeug.test import TestResponse
 from common.kombu_topology import INVENTORY
 from console.databases import pauses
 from console.settings import DatabaseSettings
+from testkit.data.parked import park_created
+from testkit.eventually import eventually
 from testkit.processes.web_console import (
     PASSWORD,
     discard,
@@ -32,31 +34,56 @@ LOGIN = ("operator", PASSWORD)
 def follow(console: FlaskClient, link: str) -> TestResponse:
     """Send the form of the page to which a link leads."""
     path = unescape(link)
-    form = hidden(console.get(path, auth=LOGIN))
+    page = console.get(path, auth=LOGIN)
+    filled = re.findall(r'<input id="\w+" name="(\w+)" value="([^"]*)"', page.text)
+    form = hidden(page) | {name: unescape(value) for name, value in filled}
     return console.post(path.partition("?")[0], data=form, auth=LOGIN)
 
 
 def test_a_redrive_returns_to_the_order(
     console: FlaskClient, installation: Installation, channel: Channel
 ) -> None:
-    # Given two orders whose events are parked at the inventory
+    # Given an order whose event is parked at the inventory
     settings = installation()
-    orders = place(settings), place(settings)
-    for order_id in orders:
-        park(channel, str(publish(settings, order_id)), "the shelf is locked")
+    order_id = place(settings)
+    park(channel, str(publish(settings, order_id)), "the shelf is locked")
 
-    # When the links of an order and of the cause that both share are followed
-    one, all_ = get(console, "/orders", id=str(orders[0])).text, get(console, "/orders").text
-    (link,) = re.findall(r'href="(/parked/inventory/redrive[^"]+)"', one)
-    (shared,) = re.findall(r'href="(/parked/inventory/redrive\?order=all)"', all_)
-    redriven, all_redriven = (follow(console, path) for path in (link, shared))
+    # When the link of the order is followed
+    html = get(console, "/orders", id=str(order_id)).text
+    (link,) = re.findall(r'href="(/parked/inventory/redrive[^"]+)"', html)
+    redriven = follow(console, link)
 
-    # Then the results are shown on the pages that the operator came from
-    assert "2 orders: " in all_
-    assert redriven.location == f"/orders?id={orders[0]}"
-    assert "1 redriven to inventory.queue" in get(console, "/orders", id=str(orders[0])).text
-    assert all_redriven.location == "/orders"
-    assert len(ids(channel, "inventory.queue")) == 2
+    # Then the result is shown on the page that the operator came from
+    assert redriven.location == f"/orders?id={order_id}"
+    assert "1 redriven to inventory.queue" in get(console, "/orders", id=str(order_id)).text
+    assert len(ids(channel, "inventory.queue")) == 1
+
+
+def test_a_cause_that_orders_share_is_redriven_by_a_plan(
+    console: FlaskClient, installation: Installation, channel: Channel
+) -> None:
+    # Given two orders whose events are parked for one reason, and a message that failed for another
+    settings = installation()
+    for _ in range(2):
+        event_id = str(publish(settings, place(settings)))
+        park(channel, event_id, "the shelf is locked", id=event_id)
+    park_created(channel, exception="KeyError")
+
+    # When the link of the cause is followed, and the form that it has filled in is sent
+    html = get(console, "/orders").text
+    (link,) = re.findall(r'href="(/parked/inventory/plan[^"]+)"', html)
+    made = follow(console, link)
+
+    # Then the page of the plan has the messages of the cause, and none has moved
+    def is_made() -> None:
+        page = get(console, made.location).text
+        assert 'aria-label="2 planned"' in page
+        assert "Run the plan" in page
+
+    assert "2 orders: " in html
+    assert made.location.startswith("/parked/inventory/plans/")
+    eventually(is_made)
+    assert ids(channel, "inventory.queue") == []
 
 
 def test_a_paused_service_is_resumed_where_its_orders_are_stuck(

@@ -41,9 +41,9 @@ def test_a_forged_redrive_moves_nothing(
     park(channel, "e-1")
 
     # When a redrive is posted without a valid token
-    form = {"every": "yes"} | token
+    form = {"id": "e-1"} | token
     answer = console.post("/parked/inventory/redrive", data=form, auth=("operator", PASSWORD))
-    confirmation = get(console, "/parked/inventory/redrive")
+    confirmation = get(console, "/parked/inventory/redrive", id="e-1")
 
     # Then it is rejected, and the page with the confirmation moves nothing
     assert answer.status_code == 403

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from inspect import signature, unwrap
 from pathlib import Path
 
 import click
@@ -13,7 +14,9 @@ from console.commands.access import recording
 from console.commands.execution import json_document
 from console.commands.execution.effect import changes, commands, shows
 from console.commands.execution.read_only import ReadOnly
+from console.errors import ActionError
 from console.orderctl import main
+from eventbus.settings.base import SettingsError
 from testkit.processes.orderctl import empty_environment_file
 
 COMMANDS = {name: (command, effect) for name, command, effect in commands(main)}
@@ -36,10 +39,10 @@ def run(directory: Path, *arguments: str, **environment: str) -> Result:
     return CliRunner().invoke(main, arguments, env={"ORDERS_ENV_FILE": file} | environment)
 
 
-def call(name: str, *, read_only: bool, flag: bool) -> None:
-    """Call a command without parsing its arguments, of which only its flag is given."""
+def call(name: str, *, read_only: bool, flag: bool, as_json: bool = False) -> None:
+    """Call a command without parsing its arguments, of which only its flags are given."""
     command, effect = COMMANDS[name]
-    parameters = {each.name: None for each in command.params if each.name} | {"as_json": False}
+    parameters = {each.name: None for each in command.params if each.name} | {"as_json": as_json}
     if effect.flag:
         parameters[effect.flag] = flag
     root = click.Context(main)
@@ -129,28 +132,58 @@ def test_every_command_has_json(name: str) -> None:
     assert options.count(["--json"]) == 1
 
 
+def test_every_document_has_named_fields(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # Given the commands that have no option of their own, and no settings
+    monkeypatch.setenv("ORDERS_ENV_FILE", str(empty_environment_file(tmp_path)))
+    declared = {
+        name: json_document.fields_of(name, command)
+        for name, (command, _) in COMMANDS.items()
+        if "as_json" not in signature(unwrap(command.callback or call)).parameters
+    }
+    assert len(declared) > 30
+
+    for name, fields in declared.items():
+        # When one is refused, or fails without its settings
+        with pytest.raises((click.ClickException, SettingsError, AssertionError)):
+            call(name, read_only=True, flag=True, as_json=True)
+
+        # Then its output is a document with these fields, and nothing else
+        document = json.loads(capsys.readouterr().out)
+        assert set(document) == {"command", "exit_status", "error", *fields}
+        assert document["command"] == name
+        assert document["exit_status"] in (1, 77)
+        assert document["error"]
+        assert not {"lines", "output", "text"} & set(fields), name
+
+
 @pytest.mark.parametrize(
-    ("status", "error"),
+    ("status", "error", "reason"),
     [
-        (0, None),
-        (1, ValueError("wrong")),
-        (2, click.exceptions.Exit(2)),
-        (3, SystemExit(3)),
-        (77, ReadOnly("refused")),
+        (0, None, None),
+        (1, ValueError("wrong"), "ValueError"),
+        (1, ActionError("not parked"), "not parked"),
+        (2, click.exceptions.Exit(2), None),
+        (3, SystemExit(3), None),
+        (77, ReadOnly("refused"), "refused"),
     ],
 )
-def test_the_lines_of_a_command_are_a_document(status: int, error: Exception | None) -> None:
-    # Given a command without a document
+def test_a_document_has_what_a_command_reports(
+    status: int, error: Exception | None, reason: str | None
+) -> None:
+    # Given a command that reports a field, and another with its own document
     @click.group()
     def group() -> None:
         pass
 
     @group.command()
     @changes()
+    @json_document.documented("done", "left")
     def act() -> None:
         click.echo("one")
         click.echo("not a result", err=True)
-        click.echo("two")
+        json_document.report(done=1)
         if error:
             raise error
 
@@ -165,14 +198,46 @@ def test_the_lines_of_a_command_are_a_document(status: int, error: Exception | N
     # When it is run with --json
     result = CliRunner().invoke(group, ("act", "--json"))
 
-    # Then it prints one document, and errors remain on stderr
-    document = {"command": "act", "exit_status": status, "lines": ["one", "two"]}
-    assert json.loads(result.stdout) == document
+    # Then it prints one document, also if it fails, and errors remain on stderr
+    ending = {"command": "act", "exit_status": status, "error": reason}
+    assert json.loads(result.stdout) == ending | {"done": 1, "left": None}
     assert result.exit_code == status
     assert "not a result" in result.stderr
     # And its output without the option, and other commands, are unchanged
-    assert CliRunner().invoke(group, ("act",)).stdout == "one\ntwo\n"
+    assert CliRunner().invoke(group, ("act",)).stdout == "one\n"
     assert CliRunner().invoke(group, ("show", "--json")).stdout == "True\n"
+
+
+def test_a_command_without_a_document_is_an_error() -> None:
+    @click.group()
+    def group() -> None:
+        pass
+
+    @group.command()
+    @changes()
+    def act() -> None:
+        pass
+
+    with pytest.raises(RuntimeError, match="orderctl act declares no document"):
+        json_document.install(group)
+
+
+def test_a_field_that_is_not_declared_is_an_error() -> None:
+    @click.group()
+    def group() -> None:
+        pass
+
+    @group.command()
+    @changes()
+    @json_document.documented("done")
+    def act() -> None:
+        json_document.report(finished=1)
+
+    json_document.install(group)
+
+    result = CliRunner().invoke(group, ("act", "--json"))
+
+    assert str(result.exception) == "the command declares no field finished"
 
 
 @pytest.mark.parametrize("shell", SHELLS)

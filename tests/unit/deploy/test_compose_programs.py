@@ -1,8 +1,6 @@
 """Containers run the programs of a local run, with their own credentials and in the same order."""
 
 import re
-import shutil
-import subprocess
 
 import pytest
 
@@ -17,9 +15,11 @@ from tests.support.compose import (
     PROGRAMS_HERE,
     REPLACED,
     SERVICES,
+    compose_commands,
     every_program,
     every_service,
     own_port,
+    run_compose,
 )
 
 #: Services of our image that run once and exit.
@@ -101,6 +101,14 @@ def test_a_program_waits_for_the_deployment(program: Program) -> None:
     }
 
 
+@every_program
+def test_a_program_for_which_no_order_waits_has_a_tenth_of_the_time(program: Program) -> None:
+    # Given Docker's default of 1024, and the nice value of a local run, which containers ignore
+    shares = OURS[program.name].get("cpu_shares", 1024)
+
+    assert shares == (102 if program.is_background else 1024)
+
+
 def test_servers_start_after_certificates_and_before_deployment() -> None:
     # Given the servers
     servers = ("postgres", "rabbitmq")
@@ -156,17 +164,9 @@ def test_a_health_check_tests_what_a_local_run_tests(program: Program) -> None:
 
 
 def test_docker_compose_accepts_the_file() -> None:
-    # Given the Compose commands that work here
-    commands = (["docker", "compose"], ["docker-compose"])
-    working = [c for c in commands if shutil.which(c[0]) and _run([*c, "version"]) is None]
-    if not working:
+    if not compose_commands():
         pytest.skip("NOT RUN, there is no docker compose here: docker compose config")
 
-    # Then each accepts the file
-    for command in working:
-        assert _run([*command, "config", "--quiet"]) is None
-
-
-def _run(command: list[str]) -> str | None:
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    return None if done.returncode == 0 else done.stderr or str(done.returncode)
+    for command in compose_commands():
+        done = run_compose(command, ["config", "--quiet"])
+        assert done.returncode == 0, done.stderr

@@ -55,6 +55,22 @@ def test_a_rollout_keeps_the_old_pod_until_the_new_one_is_ready(program: Program
 
 
 @every_folder
+@every_program
+def test_a_program_for_which_no_order_waits_requests_a_tenth(folder: str, program: Program) -> None:
+    # Given the program's request, and that of the API, for which every order waits
+    requested = _requested_cpu(folder, program.name)
+    decisions = _requested_cpu(folder, "api")
+
+    # Then a busy node gives background work a tenth of the processor's time
+    assert requested == (decisions / 10 if program.is_background else decisions)
+
+
+def _requested_cpu(folder: str, name: str) -> float:
+    (container,) = one(folder, "Deployment", name)["spec"]["template"]["spec"]["containers"]
+    return float(container["resources"]["requests"]["cpu"].removesuffix("m"))
+
+
+@every_folder
 def test_every_pod_is_confined(folder: str) -> None:
     for _, template in pods(built(folder)):
         pod = template["spec"]

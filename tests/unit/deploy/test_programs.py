@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from common.kombu_topology import SERVICES
 from deploy.local.ports import Ports
 from deploy.local.problem import Problem
 from deploy.local.processes.parts import (
@@ -12,7 +13,7 @@ from deploy.local.processes.parts import (
     divided,
     stored_division,
 )
-from deploy.local.processes.programs import WITHOUT_BROKER, processes
+from deploy.local.processes.programs import PROGRAMS, WITHOUT_BROKER, processes
 from deploy.local.state import StateDirectory
 
 
@@ -26,6 +27,13 @@ def test_programs_that_start_before_the_broker_get_no_address(tmp_path: Path) ->
     # Then these programs have no address of the broker
     assert {name for name, broker in has_address.items() if not broker} == WITHOUT_BROKER
     assert {"api", "spans"} == WITHOUT_BROKER
+
+
+def test_programs_of_services_that_are_not_essential_are_background_work() -> None:
+    background = {program.user for program in PROGRAMS if program.is_background}
+
+    assert background == {service.name for service in SERVICES if not service.essential}
+    assert background == {"notification", "fraud", "analytics"}
 
 
 def test_relays_and_workers_have_parts(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """While the supervisor stops, each command reports that it does."""
 
+import os
+import signal
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from deploy.local import __main__ as commands
 from deploy.local import stack
 from deploy.local.ports import free_ports
 from deploy.local.problem import Problem
-from deploy.local.processes import leftovers
+from deploy.local.processes import leftovers, supervision
 from deploy.local.processes.health import runs
 from deploy.local.processes.process import Process
 from deploy.local.processes.supervision import Stopping
@@ -115,6 +117,20 @@ def test_a_second_stop_waits_for_the_first(slow: SlowRun, monkeypatch: pytest.Mo
     assert stopped >= 1
     assert (slow.directory / "ended").exists()
     assert not leftovers.find(slow.stack.state)
+
+
+def test_a_supervisor_that_does_not_respond_counts_as_not_running(
+    slow: SlowRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a supervisor that stands still
+    monkeypatch.setattr(supervision, "CALL_PATIENCE", 0.5)
+    os.kill(slow.supervisor.pid, signal.SIGSTOP)
+    try:
+        # When commands call it, then they do not wait for it
+        assert slow.stack.supervision.reports() == {}
+        assert not slow.stack.supervision.runs()
+    finally:
+        os.kill(slow.supervisor.pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "1e9"])

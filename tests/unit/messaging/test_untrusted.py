@@ -144,6 +144,13 @@ def test_a_message_that_the_broker_would_reject_is_not_copied(
     assert copy_of(body, {}, headers) is None
 
 
+def test_a_copy_has_no_routes_of_its_author() -> None:
+    copy = copy_of(b"", {}, {"CC": ["fraud.queue"], "BCC": ["fraud.queue"], "kept": 1})
+
+    assert copy
+    assert copy.headers == {"kept": 1}
+
+
 @pytest.mark.parametrize("seconds", [None, 0, 1_795_000_000_000, 2**64 - 1])
 def test_a_message_without_a_valid_time_has_none(seconds: int | None) -> None:
     assert published_at(in_stream(b"", timestamp=seconds).message) is None

@@ -90,9 +90,10 @@ def test_a_new_service_gets_its_broker_objects_and_user(derived: dict[str, Any])
 
 
 def test_a_new_service_gets_its_processes_and_ports(derived: dict[str, Any]) -> None:
+    start = "python -m eventbus -A loyalty_worker"
     assert derived["programs"] == {
-        "loyalty-worker": "celery -q -A loyalty_worker.worker worker -n loyalty@loyalty",
-        "loyalty-relay": "celery -q -A loyalty_worker.relay worker -n loyalty-relay@loyalty",
+        "loyalty-worker": f"{start}.worker worker -n loyalty@loyalty",
+        "loyalty-relay": f"{start}.relay worker -n loyalty-relay@loyalty",
     }
     assert derived["ports"] == ["loyalty_worker_metrics_port", "loyalty_relay_metrics_port"]
 

@@ -1,11 +1,12 @@
 """Each wait for the database has a limit, and a machine that has disappeared is detected."""
 
+import re
 from pathlib import Path
 
 import certifi
 import pytest
 
-from eventbus.database import db
+from eventbus.database import db, statement_limit
 from eventbus.settings.database import DatabaseSettings
 from tests.support.documents import text
 
@@ -43,3 +44,12 @@ def test_a_response_has_time_to_connect_to_each_server(hosts: str, connecting: i
 
 def test_the_server_ends_a_statement_before_the_client_does() -> None:
     assert db.statement_limit(settings("one", timeout=7)) > 7
+
+
+def test_a_scrape_ends_before_prometheus_gives_up() -> None:
+    # Given the time for which Prometheus waits
+    (waits,) = re.findall(r"scrape_timeout: (\d+)s", text("deploy/compose/prometheus.yml"))
+
+    # Then it is longer than a connect and a statement without a response
+    limits = db._SCRAPE_CONNECT_TIMEOUT + db._SCRAPE_LIMIT + statement_limit._TICK
+    assert limits < float(waits)

@@ -1,12 +1,14 @@
 """A health file is valid only if it was touched recently, even if the clock has stepped back."""
 
 import os
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
 from deploy.local.processes.health import HEARTBEAT, beats, remark
+from eventbus.health_file import HealthFile
 
 
 @pytest.mark.parametrize(
@@ -43,3 +45,22 @@ def test_a_worker_that_an_operator_has_paused_is_healthy(
     file.write_text(text)
 
     assert (beats(file)(), remark(file)) == (problem, remarked)
+
+
+def test_a_full_disk_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    # Given a health file that cannot be written
+    directory = tmp_path / "health"
+    directory.write_text("not a directory")
+    file = HealthFile(directory / "process")
+
+    # When it is written again and again, also after it could be written in between
+    for _ in range(3):
+        file.write("ready")
+    directory.unlink()
+    file.write("ready")
+    shutil.rmtree(directory)
+    directory.write_text("not a directory")
+    file.write("ready")
+
+    # Then each series of failures has one line
+    assert [record.message for record in caplog.records] == ["health file not written"] * 2

@@ -161,3 +161,28 @@ def test_a_log_line_has_the_id_of_the_current_trace() -> None:
     # Then it alone has a trace id
     assert line.trace_id == TRACE
     assert not hasattr(other, "trace_id")
+
+
+#: A process with an invalid variable of OpenTelemetry's.
+INVALID = """
+import os
+os.environ["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"] = "10000"
+from eventbus.settings.base import Settings
+from eventbus.telemetry import tracing
+from eventbus.telemetry.logs import configure_logging
+configure_logging("INFO")
+for _ in range(3):
+    tracing.start("test", Settings(otlp_endpoint="http://127.0.0.1:1"), tasks=True)
+print("works", tracing.recording())
+"""
+
+
+def test_a_process_works_without_spans_that_cannot_be_recorded() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INVALID], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    # Then one line reports it
+    line, last = done.stdout.splitlines()
+    assert json.loads(line)["message"] == "spans not recorded"
+    assert last == "works False"

@@ -3,47 +3,22 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded, WorkerLostError
 from celery import signals
 
-from eventbus.worker import handler_pool, handler_process
-from testkit.eventually import eventually
-from testkit.processes.pool import RunningPool
+from eventbus.worker import handler_process
+from testkit.processes.pool import RunningPool, die, double
 
 # A worker forks before it starts a thread; the process of the tests has threads of pytest.
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 
 
-@pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], RunningPool]]:
-    """A function that starts a pool of this number of processes, which ends with the test."""
-    monkeypatch.setattr(handler_pool, "CHECK_INTERVAL", 0.1)
-    workers = []
-
-    def started(processes: int) -> RunningPool:
-        workers.append(RunningPool(processes))
-        return workers[-1]
-
-    yield started
-    for worker in workers:
-        worker.terminate()
-
-
-def double(number: int) -> int:
-    return 2 * number
-
-
 def fail() -> None:
     raise ValueError("no")
-
-
-def wait_for(path: str) -> None:
-    while not Path(path).exists():
-        time.sleep(0.01)
 
 
 def hang() -> None:
@@ -53,10 +28,6 @@ def hang() -> None:
             time.sleep(60)
         except SoftTimeLimitExceeded:
             continue
-
-
-def die(number: int) -> None:
-    os.kill(os.getpid(), number)
 
 
 def test_jobs_end_with_their_value_or_their_error(start: Callable[[int], RunningPool]) -> None:
@@ -72,54 +43,6 @@ def test_jobs_end_with_their_value_or_their_error(start: Callable[[int], Running
     (failed,) = [job for job in ended if hasattr(job, "error")]
     assert sorted(job.value for job in ended if job is not failed) == list(range(0, 20, 2))
     assert isinstance(failed.error, ValueError)
-
-
-def test_a_crash_ends_one_job_and_its_process_is_replaced(
-    start: Callable[[int], RunningPool], tmp_path: Path
-) -> None:
-    # Given a job that is running in one process
-    worker = start(2)
-    before = worker.pids
-    go_on = tmp_path / "go on"
-    worker.call(wait_for, str(go_on))
-
-    # When a job kills the other process
-    worker.call(die, signal.SIGKILL)
-    (crashed,) = worker.until_ended(1)
-
-    # Then its job has failed, and a new process takes the next one
-    assert isinstance(crashed.error, WorkerLostError)
-    assert "SIGKILL" in str(crashed.error)
-    worker.call(double, 21)
-    assert worker.until_ended(2)[1].value == 42
-    assert (worker.pids[0], len(worker.pids)) == (before[0], 2)
-    go_on.touch()
-    assert worker.until_ended(3)[2].value is None
-
-
-@pytest.mark.parametrize("status", [0, 3])
-def test_a_job_that_exits_is_a_crash(start: Callable[[int], RunningPool], status: int) -> None:
-    worker = start(1)
-
-    worker.call(os._exit, status)
-
-    (ended,) = worker.until_ended(1)
-    assert f"status {status}" in str(ended.error)
-
-
-def test_an_idle_process_that_is_killed_is_replaced(start: Callable[[int], RunningPool]) -> None:
-    worker = start(1)
-    (before,) = worker.pids
-
-    os.kill(before, signal.SIGKILL)
-    eventually(lambda: worker.hub.run_once() or _assert_other(worker, before))
-
-    worker.call(double, 1)
-    assert worker.until_ended(1)[0].value == 2
-
-
-def _assert_other(worker: RunningPool, pid: int) -> None:
-    assert worker.pids not in ([], [pid])
 
 
 def test_a_job_beyond_its_soft_limit_is_interrupted(start: Callable[[int], RunningPool]) -> None:

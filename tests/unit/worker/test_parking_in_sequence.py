@@ -88,6 +88,28 @@ def test_an_event_is_not_parked_while_it_cannot_be_recorded(loop: EventLoop) -> 
     assert loop.jobs[-1].event_ids == {"crashing"}
 
 
+def test_a_failure_is_counted_once_it_is_recorded(
+    loop: EventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a failure that is not recorded at first, so the event is handled again
+    counted: list[Cause] = []
+    monkeypatch.setattr(loop.observation, "failed", lambda _inbound, cause: counted.append(cause))
+    crash(loop)
+    loop.records[0].fail(outage())
+    loop.turn()
+    assert counted == []
+    loop.wait(30)
+
+    # When it fails again, and is recorded
+    loop.jobs[-1].fail(WorkerLostError("killed"))
+    loop.turn()
+    loop.records[1].record()
+    loop.turn()
+
+    # Then one failure is counted
+    assert len(counted) == 1
+
+
 def test_an_event_that_was_too_slow_is_recorded_as_well(loop: EventLoop) -> None:
     loop.deliver("slow", **LAST)
     loop.turn()

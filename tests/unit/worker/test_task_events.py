@@ -24,6 +24,9 @@ class Reporter:
     def publish(self, message: Message, *, exchange: str, routing_key: str) -> None:
         self.messages.append((message, exchange))
 
+    def close(self) -> None:
+        """Do nothing."""
+
     def published(self) -> list[dict[str, Any]]:
         """Flush, and return the events of all published messages."""
         self.events.flush()
@@ -105,4 +108,15 @@ def test_an_ended_task_is_forgotten(reporter: Reporter) -> None:
         reporter.events.send("task-received", uuid=last)
         reporter.events.send(last, uuid=last)
 
+    assert reporter.events._reported == set()
+
+
+def test_tasks_of_an_ended_connection_are_forgotten(reporter: Reporter) -> None:
+    # Given a task that was received, whose message another worker handles after a lost connection
+    reporter.events.send("task-received", uuid="1", name="order.created")
+
+    # When the connection ends
+    reporter.events.close()
+
+    # Then the worker no longer remembers the task
     assert reporter.events._reported == set()

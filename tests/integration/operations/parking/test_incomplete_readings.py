@@ -11,8 +11,8 @@ import pytest
 from amqp import Channel
 
 from console.broker.parking_lot import ParkingLot
-from console.parking import plans, stage
-from console.parking import run as runs
+from console.parking.redrive import plans, preparation, stage
+from console.parking.redrive import run as runs
 from testkit.data.parked import drained, held, park
 from testkit.data.redrives import discard, handle, park_event, planned, run, shown
 from tests.support.operator_settings import OperatorSettings
@@ -169,7 +169,7 @@ def test_a_message_that_can_be_redriven_is_preferred(
     channel: Channel, env: Environment, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
     # Given messages with the id of an event, one of which is the event
-    monkeypatch.setattr(plans, "BATCH", batch)
+    monkeypatch.setattr(preparation, "BATCH", batch)
     event_id = str(uuid4())
     park(channel, event_id, type="order.created")
     park(channel, event_id, event={"id": event_id, "subject": "real"}, type="order.created")

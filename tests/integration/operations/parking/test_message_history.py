@@ -12,7 +12,7 @@ from sqlalchemy import insert
 from common.kombu_topology import INVENTORY
 from console.commands.operator import operator_name
 from console.databases.service_database import transaction
-from console.parking import stage
+from console.parking.redrive import stage
 from eventbus.consumer.inbox import inbox
 from testkit.data.parked import drained, park_created
 from testkit.eventually import eventually

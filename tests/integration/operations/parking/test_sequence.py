@@ -1,15 +1,20 @@
 """Plans, discards and releases of a service that parks in sequence, without workers."""
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from amqp import Channel
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 
-from common.kombu_topology import INVENTORY
+from common.kombu_topology import CONSOLE, INVENTORY
+from console.actions.parked import CONSUMERS
 from console.databases.service_database import transaction
-from console.parking import choice, plans, stage
+from console.parking import choice, journal
+from console.parking.redrive import preparation, stage
+from console.parking.release import release
 from eventbus.consumer import parked_events
 from testkit.data.parked import drained, park, parked
 from testkit.data.redrives import discard, planned, run
@@ -23,6 +28,10 @@ Environment = dict[str, str]
 @pytest.fixture(autouse=True)
 def _in_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
     park_in_sequence(monkeypatch, INVENTORY)
+
+
+class Killed(BaseException):
+    """The end of a process."""
 
 
 @dataclass
@@ -98,7 +107,7 @@ def test_an_event_that_also_waits_is_planned(
     channel: Channel, env: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given an event of which one copy waited and another failed, in two batches
-    monkeypatch.setattr(plans, "BATCH", 1)
+    monkeypatch.setattr(preparation, "BATCH", 1)
     event_id = str(uuid4())
     for exception in ("WaitsBehind", "KeyError"):
         event = {"id": event_id, "subject": str(uuid4())}
@@ -200,6 +209,48 @@ def test_an_operator_lets_later_events_pass(
     assert f"inventory has no record of {first}" in again
     other = run(env, "release", "order", first, "--reason", "a test", status=1)
     assert "order does not park in sequence" in other
+
+
+def test_a_release_is_recorded_before_it_is_made(
+    env: Environment,
+    settings: OperatorSettings,
+    order: Order,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given a process that is killed when it has recorded the release
+    def die(*arguments: Any) -> None:
+        record(*arguments)
+        arguments[0].commit()
+        raise Killed
+
+    record = journal.record
+    monkeypatch.setattr(journal, "record", die)
+    first, second = order.events
+    with pytest.raises(Killed):
+        release(settings, CONSUMERS["inventory"], first, reason="a test", released_by="ada")
+
+    # Then later events do not pass the event, and the journal has the release
+    monkeypatch.undo()
+    assert recorded(settings) == {first, second}
+    with transaction(settings, CONSOLE) as session:
+        (entry,) = journal.of_message(session, "inventory", first)
+    assert (entry.change, entry.recorded_by, entry.text) == ("released", "ada", "a test")
+
+
+def test_a_release_that_cannot_be_recorded_is_not_made(
+    settings: OperatorSettings, order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a journal that cannot be written
+    def fail(*_: Any) -> None:
+        raise OperationalError("INSERT", {}, Exception("the console's database is down"))
+
+    monkeypatch.setattr(journal, "record", fail)
+    first, second = order.events
+
+    # When an event is released, then nothing changes
+    with pytest.raises(OperationalError):
+        release(settings, CONSUMERS["inventory"], first, reason="a test", released_by="ada")
+    assert recorded(settings) == {first, second}
 
 
 def _assert_parked(env: Environment, names: set[str]) -> None:

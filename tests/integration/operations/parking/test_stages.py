@@ -5,24 +5,27 @@ There are no workers: events are recorded as handled.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
 from amqp import Channel
-from sqlalchemy import func, insert, literal, select
+from sqlalchemy import func, insert, literal, select, text
 from sqlalchemy.event import listen, remove
 
 from common.kombu_topology import INVENTORY
 from console.models import ItemRow, ItemState, PlanRow, PlanState
-from console.parking import stage
 from console.parking.effects import Effects
-from console.parking.progress import Progress
-from console.parking.stage import Stage
+from console.parking.redrive import plans, stage
+from console.parking.redrive.progress import Progress
+from console.parking.redrive.stage import Stage
 from eventbus.consumer.inbox import inbox
 from eventbus.database import db
 from eventbus.database.db import Sessions, engine_of, transaction
+from testkit.data.page_reads import counted
 from testkit.data.parked import drained
 from testkit.data.redrives import discard, handle, park_event, planned, run
 from testkit.servers.databases import TestDatabase
@@ -121,8 +124,9 @@ def test_a_cause_that_is_not_fixed_stops_a_run_after_one_message(
     assert [message.headers["id"] for message in drained(channel, "inventory.queue")] == [ids[1]]
 
 
-def test_a_stage_may_have_any_number_of_messages(console_database: Sessions) -> None:
-    # Given a plan of many messages
+@pytest.fixture
+def large(console_database: Sessions) -> Progress:
+    """A plan of many messages."""
     with transaction(console_database) as session:
         plan = PlanRow(service="inventory", criteria={}, state=PlanState.READY, created_by="ada")
         session.add(plan)
@@ -138,9 +142,23 @@ def test_a_stage_may_have_any_number_of_messages(console_database: Sessions) -> 
             "state": literal(ItemState.PLANNED),
         }
         session.execute(insert(ItemRow).from_select([*columns], select(*columns.values())))
-        plan_id = plan.id
-    progress = Progress(plan_id, console_database, "ada")
+        plans.count(session, plan.id)
+        return Progress(plan.id, console_database, "ada")
 
+
+def numbers(progress: Progress) -> dict[str, int]:
+    """Return the stored numbers of a plan, after checking them against its messages."""
+    with transaction(progress._sessions) as session:
+        stored = plans.find(session, progress.plan_id).states
+        plans.count(session, progress.plan_id)
+        assert stored == plans.find(session, progress.plan_id).states
+    return stored
+
+
+def test_a_stage_may_have_any_number_of_messages(
+    console_database: Sessions, large: Progress
+) -> None:
+    progress = large
     # When all are in one stage, and none is found
     with few_parameters(console_database):
         positions = [item.position for item in progress.begin(MANY)]
@@ -151,6 +169,68 @@ def test_a_stage_may_have_any_number_of_messages(console_database: Sessions) -> 
     assert len(positions) == MANY
     assert removed == {}
     assert progress.unfinished() == []
+    assert numbers(progress) == {"planned": MANY}
+
+
+def test_the_numbers_of_a_plan_follow_its_messages(large: Progress) -> None:
+    # When messages of a plan are redriven, and have different outcomes
+    items = large.begin(10)
+    assert numbers(large) == {"planned": MANY - 10, "sent": 10}
+    large.record([item.position for item in items[:4]], ItemState.HANDLED)
+    notes = {item.position: f"reason {item.position}" for item in items[4:9]}
+    large.record(list(notes), ItemState.PARKED, notes)
+
+    # Then the numbers and the reasons are those of the messages
+    expected = {"planned": MANY - 10, "handled": 4, "parked again": 5, "sent": 1}
+    assert numbers(large) == expected
+    with transaction(large._sessions) as session:
+        rows = session.scalars(select(ItemRow).where(ItemRow.state == ItemState.PARKED)).all()
+        assert {row.position: row.note for row in rows} == notes
+
+    # And when the failed ones are planned again
+    large.retry_failed()
+    assert numbers(large) == {"planned": MANY - 5, "handled": 4, "sent": 1}
+
+
+def test_the_page_of_a_plan_costs_the_same_for_any_number_of_messages(large: Progress) -> None:
+    # When a plan of many messages is read as its page does
+    with transaction(large._sessions) as session:
+        session.execute(text("ANALYZE redrive_items"))
+        with counted(large._sessions) as pages:
+            plan = plans.find(session, large.plan_id)
+            shown = session.scalars(plans._items(large.plan_id, 100)).all()
+
+    # Then few pages are read
+    assert (plan.states, len(shown)) == ({"planned": MANY}, 100)
+    assert 0 < sum(pages) < 100
+
+
+def test_the_messages_that_are_held_back_are_recorded_together(
+    large: Progress, settings: OperatorSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a stage, all messages of which wait behind one event
+    ahead = uuid4()
+    expected = cast(
+        "Effects", SimpleNamespace(waiting=lambda ids: dict.fromkeys(ids, ahead), handled=set)
+    )
+    items = [replace(item, inbox_id=uuid4()) for item in large.begin(50)]
+    each = Stage(settings, INVENTORY, large, expected, lambda: False)
+    recorded = list[int]()
+    stored = Progress.record
+
+    def record(progress: Progress, positions: list[int], *arguments: Any) -> None:
+        recorded.append(len(positions))
+        stored(progress, positions, *arguments)
+
+    monkeypatch.setattr(Progress, "record", record)
+
+    # When it runs
+    outcome = each.run(items, lambda: None)
+
+    # Then they are recorded in one transaction
+    assert recorded == [50]
+    assert outcome.counts == {ItemState.WAITING: 50}
+    assert numbers(large) == {"planned": MANY - 50, "waiting": 50}
 
 
 def test_the_outcomes_of_any_number_of_messages_are_read(

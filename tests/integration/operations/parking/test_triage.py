@@ -134,9 +134,9 @@ def test_an_unknown_group_is_named(env: Environment) -> None:
 
 
 def test_values_beyond_their_limits_are_rejected(env: Environment, group: dict[str, Any]) -> None:
-    assert "note: 1 to 2000 characters" in run(env, "note", KEY, "x" * 2_001, status=1)
-    assert "note: 1 to 2000 characters" in run(env, "note", KEY, "  ", status=1)
-    assert "owner: 1 to 100 characters" in run(env, "assign", KEY, "x" * 101, status=1)
+    assert "note: must have 1 to 2000 characters" in run(env, "note", KEY, "x" * 2_001, status=1)
+    assert "note: must have 1 to 2000 characters" in run(env, "note", KEY, "  ", status=1)
+    assert "owner: must have 1 to 100 characters" in run(env, "assign", KEY, "x" * 101, status=1)
     assert "at most 90 days" in run(env, "mute", KEY, "--for", "91d", status=1)
     assert "an owner or --clear" in run(env, "assign", KEY, status=64)
     assert "either --off or" in run(env, "mute", KEY, "--off", "--for", "1d", status=64)

@@ -1,7 +1,8 @@
 """A stage of a run, which redrives a few messages and waits for their outcomes."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ from console.broker.parking_lot import PLAN, ParkingLot, parking_lot
 from console.models import ItemState
 from console.parking.age_limit import is_too_old
 from console.parking.effects import Effect, Effects
-from console.parking.progress import Item, Progress
+from console.parking.redrive.progress import Item, Progress
 from console.settings import ParkingSettings
 from eventbus.topology.service import Service
 
@@ -130,12 +131,16 @@ class Stage:
 
     def _hold_back(self, items: Sequence[Item], outcome: Outcome) -> list[Item]:
         """Record the messages that would be parked again to wait; return the others."""
-        waiting = self._effects.waiting([item.inbox_id for item in items if item.inbox_id])
-        for item in items:
-            if item.inbox_id in waiting:
-                note = f"waits behind event {waiting[item.inbox_id]}"
-                self._record([item], ItemState.WAITING, outcome, note)
-        return [item for item in items if item.inbox_id not in waiting]
+        ahead = self._effects.waiting([item.inbox_id for item in items if item.inbox_id])
+        notes = {
+            item.position: f"waits behind event {ahead[item.inbox_id]}"
+            for item in items
+            if item.inbox_id in ahead
+        }
+        self._record(
+            [item for item in items if item.position in notes], ItemState.WAITING, outcome, notes
+        )
+        return [item for item in items if item.position not in notes]
 
     def _send(
         self, items: Sequence[Item], outcome: Outcome, wait: Callable[[], object]
@@ -172,7 +177,7 @@ class Stage:
                     return False
                 del left[item.event_id]
                 if problem := self._put_back(lot, message):
-                    self._record([item], ItemState.SKIPPED, outcome, problem)
+                    self._record([item], ItemState.SKIPPED, outcome, {item.position: problem})
                 else:
                     sent.append(item)
                 if not left:
@@ -234,11 +239,13 @@ class Stage:
         removed = self._progress.removed(list(waiting))
         for change in sorted(set(removed.values())):
             items = [waiting.pop(position) for position, each in removed.items() if each is change]
-            self._record(items, ItemState.GONE, outcome, change)
+            notes = dict.fromkeys((item.position for item in items), str(change))
+            self._record(items, ItemState.GONE, outcome, notes)
 
     def _read_parked(self, waiting: dict[int, Item], outcome: Outcome, state: ItemState) -> None:
         """Record the messages that are in the parking lot."""
         by_name = {item.event_id: item for item in waiting.values()}
+        notes: defaultdict[ItemState, dict[int, str]] = defaultdict(dict)
         with parking_lot(self._settings, self._service) as lot:
             for message in lot.scan():
                 item = by_name.get(event_id(message))
@@ -247,24 +254,32 @@ class Stage:
                 if state is ItemState.PARKED and (message.headers or {}).get(PLAN) != self._mark:
                     # Another message of the same event, which was parked before.
                     continue
-                del by_name[item.event_id], waiting[item.position]
+                del by_name[item.event_id]
                 parked = Parked.of(self._service, message)
                 reason = " ".join(f"{parked.failure}: {parked.text}".split())
                 is_waiting = state is ItemState.PARKED and parked.is_waiting
                 found = ItemState.WAITING if is_waiting else state
-                self._record([item], found, outcome, reason[:REASON_LIMIT])
+                notes[found][item.position] = reason[:REASON_LIMIT]
                 if not by_name:
-                    return
+                    break
+        for found, reasons in notes.items():
+            items = [waiting.pop(position) for position in reasons]
+            self._record(items, found, outcome, reasons)
 
     def _record(
-        self, items: Sequence[Item], state: ItemState, outcome: Outcome, note: str | None = None
+        self,
+        items: Sequence[Item],
+        state: ItemState,
+        outcome: Outcome,
+        notes: Mapping[int, str] | None = None,
     ) -> None:
-        positions = [item.position for item in items]
-        self._progress.record(positions, state, dict.fromkeys(positions, note) if note else None)
-        if items:
-            outcome.counts[state] = outcome.counts.get(state, 0) + len(items)
-        if state is ItemState.PARKED:
-            outcome.failure = outcome.failure or note
+        """Record messages of one state, with the reason of each by its position."""
+        if not items:
+            return
+        self._progress.record([item.position for item in items], state, notes)
+        outcome.counts[state] = outcome.counts.get(state, 0) + len(items)
+        if state is ItemState.PARKED and notes:
+            outcome.failure = outcome.failure or next(iter(notes.values()))
 
 
 def _by_position(items: Sequence[Item]) -> dict[int, Item]:

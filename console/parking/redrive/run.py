@@ -7,12 +7,12 @@ from itertools import chain, repeat
 from common import kombu_topology
 from console.errors import ActionError
 from console.models import ItemState, PlanState
-from console.parking import plans
 from console.parking.effects import Effects, effects
-from console.parking.lease import lease
-from console.parking.plans import Plan
-from console.parking.progress import Item, Progress
-from console.parking.stage import OUTCOME_LIMIT, Outcome, Stage
+from console.parking.redrive import plans
+from console.parking.redrive.lease import lease
+from console.parking.redrive.plans import Plan
+from console.parking.redrive.progress import Item, Progress
+from console.parking.redrive.stage import OUTCOME_LIMIT, Outcome, Stage
 from console.settings import ParkingSettings
 
 #: Messages of the first stages: a handler that fails for all messages receives one message, and a
@@ -65,7 +65,7 @@ def run(
     service = kombu_topology.service(plan.service)
     with lease(settings, plan.service) as own, effects(settings, service) as expected:
         progress = Progress(plan_id, own, run_by)
-        if (state := progress.state()) is not PlanState.READY:
+        if (state := progress.open()) is not PlanState.READY:
             raise ActionError(f"plan {plan_id} is {state}{_HINTS.get(state, '')}")
         interruption = _Interruption(progress)
         pace = _Pace(rate)
@@ -93,7 +93,7 @@ def run(
 
 _HINTS = {
     PlanState.PAUSED: "; see: orderctl parked resume",
-    PlanState.INCOMPLETE: ": its command was interrupted; make another plan",
+    PlanState.FAILED: ": its preparation has failed; make another plan",
 }
 
 

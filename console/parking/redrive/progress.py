@@ -10,17 +10,20 @@ from sqlalchemy import (
     ColumnElement,
     Integer,
     Select,
+    Text,
     any_,
+    column,
     func,
     literal,
     select,
     update,
 )
 from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.orm import Session
 
 from console.models import ItemRow, ItemState, JournalRow, PlanRow, PlanState
-from console.parking import plans
 from console.parking.journal import Change
+from console.parking.redrive import plans
 from eventbus.database.db import Sessions, transaction
 
 #: The rank of messages that a run has not found: they are redriven last.
@@ -81,20 +84,17 @@ class Progress:
         if not positions:
             return
         with transaction(self._sessions) as session:
-            rows = update(ItemRow).where(ItemRow.plan_id == self.plan_id)
-            values = {"state": state, "note": None, "updated_at": func.now()} | columns
-            session.execute(rows.where(_at(positions)).values(values))
-            for position, note in (notes or {}).items():
-                session.execute(rows.where(ItemRow.position == position).values(note=note))
+            self._move(session, _at(positions), state, note=None, updated_at=func.now(), **columns)
+            if notes:
+                _note(session, self.plan_id, notes)
 
     def defer(self, positions: Collection[int]) -> None:
         """Plan these messages again, to be redriven after all others."""
         if not positions:
             return
         with transaction(self._sessions) as session:
-            rows = update(ItemRow).where(ItemRow.plan_id == self.plan_id)
-            values = {"state": ItemState.PLANNED, "rank": _NOT_FOUND, "updated_at": func.now()}
-            session.execute(rows.where(_at(positions)).values(values))
+            values = {"rank": _NOT_FOUND, "updated_at": func.now()}
+            self._move(session, _at(positions), ItemState.PLANNED, **values)
 
     def removed(self, positions: Collection[int]) -> dict[int, Change]:
         """Return which of these messages were discarded or edited since the plan was made."""
@@ -131,6 +131,14 @@ class Progress:
         """Return the messages that waited behind others."""
         return self._all(ItemState.WAITING)
 
+    def open(self) -> PlanState:
+        """Return the state of the plan at the start of a run, after counting its messages."""
+        with transaction(self._sessions) as session:
+            plan = plans.find(session, self.plan_id)
+            plans.fail_interrupted(session, plan.service)
+            plans.count(session, self.plan_id)
+            return plans.state_of(session, self.plan_id)
+
     def state(self) -> PlanState:
         """Return the state of the plan, which another process may have changed."""
         with transaction(self._sessions) as session:
@@ -144,10 +152,17 @@ class Progress:
 
     def _plan_again(self, *states: ItemState) -> None:
         with transaction(self._sessions) as session:
-            rows = update(ItemRow).where(ItemRow.plan_id == self.plan_id)
-            session.execute(
-                rows.where(ItemRow.state.in_(states)).values(state=ItemState.PLANNED, note=None)
-            )
+            self._move(session, ItemRow.state.in_(states), ItemState.PLANNED, note=None)
+
+    def _move(
+        self, session: Session, chosen: ColumnElement[bool], state: ItemState, **values: Any
+    ) -> None:
+        """Change the state of messages, and the numbers of the plan."""
+        rows = (ItemRow.plan_id == self.plan_id) & chosen
+        before = select(ItemRow.state, func.count()).where(rows).group_by(ItemRow.state)
+        numbers = dict(session.execute(before).all())
+        session.execute(update(ItemRow).where(rows).values(state=state, **values))
+        plans.move(session, self.plan_id, numbers, state)
 
     def _all(self, state: ItemState) -> list[Item]:
         with transaction(self._sessions) as session:
@@ -156,6 +171,18 @@ class Progress:
     def _items(self, state: ItemState) -> Select[ItemRow]:
         rows = select(ItemRow).where(ItemRow.plan_id == self.plan_id, ItemRow.state == state)
         return rows.order_by(ItemRow.rank, ItemRow.position)
+
+
+def _note(session: Session, plan_id: int, notes: Mapping[int, str]) -> None:
+    """Store the reason for the state of each of these messages, in one statement."""
+    columns = column("position", Integer), column("note", Text)
+    values = literal(list(notes), ARRAY(Integer)), literal(list(notes.values()), ARRAY(Text))
+    given = func.unnest(*values).table_valued(*columns).render_derived()
+    rows = update(ItemRow).where(ItemRow.plan_id == plan_id, ItemRow.position == given.c.position)
+    # The rows are not in memory.
+    session.execute(
+        rows.values(note=given.c.note), execution_options={"synchronize_session": False}
+    )
 
 
 def _at(positions: Collection[int]) -> ColumnElement[bool]:

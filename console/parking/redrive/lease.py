@@ -1,4 +1,4 @@
-"""The lease that permits one plan or run at a time to use a service's parking lot.
+"""The lease that permits one preparation or run at a time to use a service's parking lot.
 
 A run holds the messages that it passes over: a plan would miss them.
 """
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import text
-from sqlalchemy.orm import sessionmaker
+from sqlalchemy.orm import Session, sessionmaker
 
 from common.kombu_topology import CONSOLE
 from console.databases.service_database import sessions
@@ -19,6 +19,13 @@ from eventbus.database.db import Sessions, engine_of
 _LOCK = 1_331_000_050
 
 _ACQUIRE = text("SELECT pg_try_advisory_lock(:key, hashtext(:service))")
+
+#: The view has the keys as unsigned numbers of 32 bits; `objsubid` is 2 for a lock with two keys.
+_HELD = text(
+    "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    " AND classid = :key AND objid::bigint = hashtext(:service)::bigint & 4294967295)"
+)
 
 
 @contextmanager
@@ -38,3 +45,8 @@ def lease(settings: DatabaseServer, service: str) -> Iterator[Sessions]:
                 f"another command plans or redrives messages of {service}: wait until it ends"
             )
         yield sessionmaker(connection, expire_on_commit=False)
+
+
+def is_held(session: Session, service: str) -> bool:
+    """Return whether a process holds the lease of a service."""
+    return bool(session.scalar(_HELD, {"key": _LOCK, "service": service}))

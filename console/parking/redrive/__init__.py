@@ -1,0 +1,1 @@
+"""Redrive plans: a frozen set of parked messages, its preparation, and its run in stages."""

@@ -1,0 +1,53 @@
+"""An operator's action in the console: the next page shows its result, also if it has failed."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flask import abort, flash, redirect, request
+from sqlalchemy.exc import DBAPIError
+from werkzeug.wrappers import Response
+
+from console import operator_text
+from console.errors import problem
+from console.operator_text import REASON_LIMIT
+from eventbus.errors import ExpectedError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """The result of an action that leads to a page of its own."""
+
+    result: str
+    page: str
+
+
+def act(
+    message: str, action: Callable[[], str | Done], *, subject: str, page: str, **fields: Any
+) -> Response:
+    """Run an action, log its result under `message`, and show it on a page.
+
+    The result follows the name of the `subject`, such as a service. `fields` are logged as well. A
+    failure, of a database too, is a result: it is never an error page, so the operator remains
+    where the action can be repeated.
+    """
+    try:
+        kind, done = "done", action()
+    except (ExpectedError, DBAPIError) as error:
+        kind, done = "wrong", problem(error)
+    if isinstance(done, str):
+        done = Done(result=done, page=page)
+    flash(f"{subject}: {done.result}", kind)
+    log.info(message, extra=fields | {"result": done.result})
+    return redirect(done.page, code=303)
+
+
+def entered_reason(limit: int = REASON_LIMIT) -> str:
+    """Return the reason in the form of the current request; an invalid one is answered with 400."""
+    reason = request.form.get("reason", "")
+    if refused := operator_text.refusal(reason, limit):
+        abort(400, f"The reason {refused}.")
+    return operator_text.stored(reason)
