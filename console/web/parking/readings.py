@@ -13,7 +13,7 @@ from console.parking.memory import Listing
 from console.web.queries import Queries
 
 #: Messages of a parking lot beyond which a reading is kept: fewer are read again for each page.
-LARGE = 2_000
+LARGE = 500
 
 #: The age at which a page starts a new reading, and the age up to which the last one is shown.
 RENEWED, KEPT = timedelta(seconds=15), timedelta(minutes=5)
