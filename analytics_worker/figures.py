@@ -61,18 +61,20 @@ _COUNTED = tuple(name for name in Sales.__dataclass_fields__ if name != "currenc
 
 def by_minute(session: Session, span: timedelta) -> Sequence[Minute]:
     """Return each minute of the last `span` in which an order was placed, latest first."""
-    rows = session.scalars(
-        select(MinuteRow)
+    # Columns rather than objects: a week has ten thousand rows.
+    columns = [getattr(MinuteRow, name) for name in _COUNTED]
+    rows = session.execute(
+        select(MinuteRow.minute, MinuteRow.currency, *columns)
         .where(MinuteRow.minute > func.now() - span)
         .order_by(MinuteRow.minute.desc(), MinuteRow.currency)
     )
     return [
         Minute(
-            minute=row.minute,
-            currency=row.currency,
-            **{name: int(getattr(row, name)) for name in _COUNTED},
+            minute=minute,
+            currency=currency,
+            **dict(zip(_COUNTED, map(int, figures), strict=True)),
         )
-        for row in rows
+        for minute, currency, *figures in rows
     ]
 
 

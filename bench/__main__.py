@@ -8,13 +8,14 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from bench import report, results, scale_out, sizing
+from bench.console import stored_orders
 from bench.figures import plot
 from bench.load import seeding
 from bench.plan import Parts
 from deploy.local import REPOSITORY
 
 STATE = REPOSITORY / ".run-bench"
-PARTS = ("full", "lean", "baseline", "relay", "inventory", "intake", "orders", "growth")
+PARTS = ("full", "lean", "baseline", "relay", "inventory", "intake", "orders", "growth", "pages")
 
 #: A load of the machine before the run above which the figures are distorted.
 BUSY = 0.5
@@ -40,7 +41,29 @@ console = Console()
     type=click.IntRange(10_000),
     help="Old rows in each table in the part growth.",
 )
-def main(only: tuple[str, ...], profile: bool, repeat: int, seconds: int, rows: int) -> None:
+@click.option(
+    "--orders-stored",
+    default=1_000_000,
+    show_default=True,
+    type=click.IntRange(5_000),
+    help="Stored orders in the part pages.",
+)
+@click.option(
+    "--parked",
+    default=100_000,
+    show_default=True,
+    type=click.IntRange(1_000),
+    help="Parked messages in the part pages.",
+)
+def main(
+    only: tuple[str, ...],
+    profile: bool,
+    repeat: int,
+    seconds: int,
+    rows: int,
+    orders_stored: int,
+    parked: int,
+) -> None:
     """Measure each part several times, and write medians to bench/results.json and the documents.
 
     Parts that are not measured keep their figures.
@@ -48,13 +71,15 @@ def main(only: tuple[str, ...], profile: bool, repeat: int, seconds: int, rows: 
     chosen = only or PARTS
     if (load := os.getloadavg()[0]) > BUSY:
         _log(f"the machine is busy (load {load:.1f}): other load affects every figure")
-    with Parts(STATE, repeat, seconds, rows, _log) as parts:
+    with Parts(STATE, repeat, seconds, rows, orders_stored, parked, _log) as parts:
         if profile:
             results.record("profile", parts.profile(), {"seconds": seconds})
             chosen = ()
         if "growth" in chosen:
             # Before the other parts, which take hours.
             seeding.require_space(REPOSITORY, rows)
+        if "pages" in chosen:
+            seeding.require_space(REPOSITORY, orders_stored, stored_orders.ROW_SIZE)
         for part, measure in parts.measures.items():
             if part in chosen:
                 results.record(part, measure(), {"repeat": repeat, "seconds": seconds})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.figures import profiling
-from bench.parts import baseline, curve, flow, growth, intake, inventory, relay
+from bench.parts import baseline, curve, flow, growth, intake, inventory, pages, relay
 from bench.system import full, lean, measured
 from bench.system.servers import empty, system
 from testkit.processes.stack import Stack
@@ -27,6 +27,8 @@ class Parts:
     repeat: int
     seconds: int
     rows: int
+    orders_stored: int
+    parked: int
     log: Callable[[str], None]
     _contexts: ExitStack = field(default_factory=ExitStack)
 
@@ -63,6 +65,7 @@ class Parts:
             ),
             "orders": self._orders,
             "growth": self._growth,
+            "pages": self._pages,
         }
 
     def profile(self) -> dict[str, Any]:
@@ -118,3 +121,7 @@ class Parts:
     def _growth(self) -> dict[str, Any]:
         events = {"relay": RELAYED[0], "inventory": HANDLED[0]}
         return growth.measure(self.stack, self.rows, self.repeat, self.seconds, events, self.log)
+
+    def _pages(self) -> dict[str, Any]:
+        sizes = (self.orders_stored, self.parked)
+        return pages.measure(self.prepared, *sizes, self.repeat, self.seconds, self.log)

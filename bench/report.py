@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench import results
-from bench.figures import curve_report
+from bench.figures import curve_report, page_report
 from bench.figures.tables import NONE, how, table
 from bench.results import Results
 from deploy.local import REPOSITORY
@@ -140,6 +140,7 @@ BLOCKS: dict[str, Callable[[Results], str]] = {
     "orders": orders,
     "latency": latency,
     "growth": growth,
+    "pages": page_report.pages,
     "profile": profile,
 }
 

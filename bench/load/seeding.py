@@ -88,13 +88,14 @@ SELECT subject, 'RESERVED', 1, moment, moment FROM ({_PAST}) AS past
 _SQL = {"outbox": _SENT, "inbox": _HANDLED, "orders": _ORDERS, "reservations": _RESERVATIONS}
 
 
-def require_space(place: Path, rows: int) -> None:
-    """Require disk space for this many rows in each table; raises `Problem` if it is missing."""
-    free, needed = shutil.disk_usage(place).free, rows * ROW_SIZE + RESERVE
+def require_space(place: Path, rows: int, size: int = ROW_SIZE) -> None:
+    """Require disk space for this many rows of `size` bytes; raises `Problem` if it is missing."""
+    free, needed = shutil.disk_usage(place).free, rows * size + RESERVE
     if free < needed:
         raise Problem(
             f"the disk of {place} has {free / 1e9:.0f} GB free, {rows:,} rows in each table"
-            f" need {needed / 1e9:.0f} GB: make room, or measure with fewer (--rows)"
+            f" need {needed / 1e9:.0f} GB: make room, or measure with fewer"
+            " (--rows, --orders-stored)"
         )
 
 
@@ -132,7 +133,7 @@ def _fill_tables(stack: Stack, service: str, rows: int, log: Callable[[str], Non
 def _fill(stack: Stack, service: str, table: str, rows: int, log: Callable[[str], None]) -> None:
     # The events of the order service are those that the inventory handles, and vice versa.
     is_created = (service == "order") == (table == "outbox")
-    event = order_created(0) if is_created else _reserved()
+    event = order_created(0) if is_created else reserved()
     parameters: dict[str, object] = {
         "type": event.type,
         "source": event.source,
@@ -152,7 +153,8 @@ def _fill(stack: Stack, service: str, table: str, rows: int, log: Callable[[str]
             log(f"{service} {table}: {last:,} of {rows:,} rows in {now - started:.0f} s")
 
 
-def _reserved() -> Event:
+def reserved() -> Event:
+    """Return the event that reserves the stock of such an order."""
     cause = order_created(0)
     lines = tuple(Quantity(sku=line.sku, quantity=1) for line in cause.data.lines)  # type: ignore[attr-defined]
     return Event(

@@ -26,16 +26,21 @@ class Located:
 
 
 def locate(
-    settings: BrokerAdminSettings, books: Books, accounts: Sequence[Account], *, seconds: float
+    settings: BrokerAdminSettings,
+    books: Books,
+    accounts: Sequence[Account],
+    *,
+    seconds: float,
+    whole: bool = True,
 ) -> dict[str, Located]:
     """Search the queues of these services for their open events, for at most `seconds`.
 
     An event is missing if it is not in a queue, is not to be read from the stream, is then not in
     the inbox, and is still marked as sent. Raises `ActionError` if the broker cannot be reached,
-    and the errors of the databases.
+    and the errors of the databases. `whole` is as in `search`.
     """
     before = {a.service.name: books.overflow(a.service) for a in accounts}
-    found = search(settings, accounts, seconds=seconds)
+    found = search(settings, accounts, seconds=seconds, whole=whole)
     return {
         a.service.name: _located(books, a, found[a.service.name], before[a.service.name])
         for a in accounts

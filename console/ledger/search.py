@@ -68,9 +68,16 @@ class Found:
 
 
 def search(
-    settings: BrokerAdminSettings, accounts: Sequence[Account], *, seconds: float
+    settings: BrokerAdminSettings,
+    accounts: Sequence[Account],
+    *,
+    seconds: float,
+    whole: bool = True,
 ) -> Mapping[str, Found]:
     """Search the queues of these services, for at most `seconds`; return the result by service.
+
+    Each parking lot is read afterwards, or up to the last open event unless `whole`: the other
+    messages, which may be duplicates, are then not in the result.
 
     Raises `ActionError` if the broker cannot be reached.
     """
@@ -80,7 +87,7 @@ def search(
         totals = state.totals(broker)
         searches = [_Search(connection, account, totals) for account in accounts]
         _run(connection, searches, lambda: state.totals(broker), time.monotonic() + seconds)
-    return {each.service.name: each.conclude(settings) for each in searches}
+    return {each.service.name: each.conclude(settings, whole=whole) for each in searches}
 
 
 def _run(
@@ -150,12 +157,13 @@ class _Search:
         """Return the messages to the tiers."""
         self._tiers.release()
 
-    def conclude(self, settings: BrokerAdminSettings) -> Found:
+    def conclude(self, settings: BrokerAdminSettings, *, whole: bool) -> Found:
         """Read the parking lot, and return the result."""
-        ids, read = self._read_parking_lot(settings)
+        ids, read = self._read_parking_lot(settings, whole=whole)
         problem = "" if self._is_proven else self._problem
         total = self._parked_total
-        if not problem and (total is None or read < min(total, PARKED_LIMIT + 1)):
+        is_complete = total is not None and read >= min(total, PARKED_LIMIT + 1)
+        if not (problem or is_complete or self._open <= ids | self._tiers.ids):
             problem = f"{self.service.parking_lot} could not be read completely"
         return Found(
             retrying=frozenset(self._tiers.ids),
@@ -164,13 +172,21 @@ class _Search:
             messages=self._messages,
         )
 
-    def _read_parking_lot(self, settings: BrokerAdminSettings) -> tuple[frozenset[str], int]:
-        """Return the ids of the events in the parking lot, and the number of messages read."""
-        ids = []
+    def _read_parking_lot(
+        self, settings: BrokerAdminSettings, *, whole: bool
+    ) -> tuple[frozenset[str], int]:
+        """Return the ids of the events in the parking lot, and the number of messages read.
+
+        Unless `whole`, the reading ends when every open event has been found.
+        """
+        ids, missing = [], self._open - self._tiers.ids
         with parking_lot(settings, self.service) as lot:
             for message in lot.scan(PARKED_LIMIT):
                 ids.append(event_id(message))
                 self._record(message)
+                missing.discard(event_id(message))
+                if not (whole or missing):
+                    break
         return frozenset(ids), len(ids)
 
     def _record(self, message: Message) -> None:

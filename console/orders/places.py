@@ -91,7 +91,7 @@ def _locate(
     if not accounts:
         return {}, ""
     try:
-        return locate(settings, books, accounts, seconds=seconds), ""
+        return locate(settings, books, accounts, seconds=seconds, whole=False), ""
     except ActionError as error:
         return {}, str(error)
     except DBAPIError as error:

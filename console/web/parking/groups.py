@@ -17,6 +17,7 @@ from console.settings import ConsoleSettings
 from console.web.access import login
 from console.web.action import act
 from console.web.parked import consumer_of, parked
+from console.web.parking.readings import Readings
 from console.web.queries import Queries, results
 
 
@@ -25,9 +26,13 @@ def show_groups() -> str:
     """Show the groups of all parked messages, the plans, and the discarded messages."""
     settings: ConsoleSettings = current_app.extensions["settings"]
     queries: Queries = current_app.extensions["queries"]
+    readings: Readings = current_app.extensions["readings"]
     # The page waits once for all queries.
     futures: list[Future[Any]] = [
-        *(queries.start(partial(memory.listed, settings, each)) for each in CONSUMERS.values()),
+        *(
+            readings.start(each.name, partial(memory.listed, settings, each))
+            for each in CONSUMERS.values()
+        ),
         queries.start(partial(plans.newest, settings)),
         queries.start(partial(discards.newest, settings)),
     ]

@@ -2,11 +2,17 @@
 
 from dataclasses import replace
 
+import pytest
+from amqp import Message
 from click.testing import CliRunner
 
 from common.kombu_topology import ANALYTICS, FRAUD, INVENTORY, NOTIFICATION, ORDER
+from console.broker.parked_message import event_id
+from console.ledger import search
 from console.ledger.account import Place
+from console.ledger.books import Books
 from console.orderctl import main
+from console.orders.places import follow
 from eventbus.catch_up import overflow
 from eventbus.messaging.message_copy import copy_of, own_headers
 from testkit.data.accounted import AccountedSystem, brief, patient, places
@@ -124,6 +130,31 @@ def test_parked_and_retried_events_are_named_as_such(system: AccountedSystem) ->
     # And both are where they were
     assert system.broker.depth(INVENTORY.parking_lot) == 2
     assert system.broker.depth(INVENTORY.retry_queue(600)) == 3
+
+
+def test_a_search_for_one_event_reads_its_parking_lot_only_up_to_it(
+    system: AccountedSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given three parked events, of different orders
+    ids = system.publish(3)
+    system.park(INVENTORY, 3)
+    order = next(event.subject for event in system.events() if event.id == ids[1])
+    read: list[str] = []
+
+    def recorded(message: Message) -> str:
+        read.append(event_id(message))
+        return read[-1]
+
+    monkeypatch.setattr(search, "event_id", recorded)
+
+    # When the second one's order is followed
+    with Books.opened(system.settings) as books:
+        found = follow(system.settings, books, order)
+
+    # Then it is found, and the third message is not read
+    (delivery,) = [each for each in found.deliveries if each.service == INVENTORY.name]
+    assert (delivery.place, found.problem) == (Place.PARKED, "")
+    assert set(read) == {str(each) for each in ids[:2]}
 
 
 def test_a_parked_event_that_was_handled_is_a_harmless_duplicate(

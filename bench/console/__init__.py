@@ -1,0 +1,1 @@
+"""The console under measurement: what its pages show, and how fast they respond."""

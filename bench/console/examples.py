@@ -1,0 +1,82 @@
+"""Examples for the arguments of the pages: orders, messages, groups and plans that exist."""
+
+from collections import deque
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from amqp import Message
+
+from bench.console.operator import PATIENCE, Operator
+from bench.console.parked_messages import RARE
+from bench.system.measured import Measured
+from bench.system.servers import SKUS, execute, until
+from common.kombu_topology import INVENTORY
+from console.broker.parked_message import Parked, digest, event_id
+from console.broker.parking_lot import parking_lot
+from console.parking.groups import key_of
+from console.settings import BrokerAdminSettings
+from order_app.http import cursor
+from order_app.use_cases import Position
+
+#: Orders that are not decided; their events are parked.
+STUCK = 1_000
+
+#: The place of an example in the list of all orders, and of the start of a later page.
+_FAR = """
+SELECT id::text, customer_email, created_at FROM orders WHERE status = 'CONFIRMED'
+ORDER BY created_at DESC OFFSET (SELECT count(*) / 2 FROM orders WHERE status = 'CONFIRMED') LIMIT 1
+"""
+_STUCK = "SELECT id::text FROM orders WHERE status = 'PENDING' ORDER BY created_at LIMIT 1"
+
+
+def examples(measured: Measured, operator: Operator) -> Mapping[str, str]:
+    """Return the examples by name. Makes a plan, and has the failure groups remembered."""
+    ((order, email, placed_at),) = execute(measured, "order", _FAR)
+    ((stuck,),) = execute(measured, "order", _STUCK)
+    oldest, newest = _ends(measured)
+    parked = Parked.of(INVENTORY, oldest)
+    cause = {"type": parked.type, "failure": parked.failure, "frame": parked.frame}
+    group = key_of(parked.type, parked.failure, parked.frame)
+    # Before the groups, whose reading hides messages from the plan.
+    plan = _plan(operator, RARE)
+    operator.get("/parked/groups")
+    path = f"/parked/{INVENTORY.name}/groups/{group}"
+    # The search of a large parking lot continues after the page has been shown.
+    until(lambda: operator.has(path), f"the group {group} is remembered", within=PATIENCE)
+    return {
+        "service": INVENTORY.name,
+        "event": parked.id,
+        "digest": parked.digest,
+        "last_event": event_id(newest),
+        "last_digest": digest(newest),
+        "group": group,
+        **{name: value or "" for name, value in cause.items()},
+        "plan": plan,
+        "order": order,
+        "stuck": stuck,
+        "email": email,
+        "after": cursor.encode(Position(created_at=placed_at, id=UUID(order))),
+        "since": _minute(placed_at - timedelta(hours=1)),
+        "until": _minute(placed_at),
+        "sku": SKUS[0],
+        "person": operator.name,
+    }
+
+
+def _ends(measured: Measured) -> tuple[Message, Message]:
+    """Return the oldest and the newest parked message of the inventory."""
+    settings = BrokerAdminSettings(**measured.vhost.administrator)
+    with parking_lot(settings, INVENTORY) as lot:
+        messages = lot.scan()
+        oldest = next(messages)
+        return oldest, deque(messages, maxlen=1)[0]
+
+
+def _plan(operator: Operator, failure: str) -> str:
+    path = f"/parked/{INVENTORY.name}/plan"
+    return operator.post(path, failure=failure).rpartition("/")[2]
+
+
+def _minute(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M}"
