@@ -129,8 +129,10 @@ def test_a_service_does_not_start_with_a_short_window(
     environment |= {"INBOX_RETENTION_DAYS": "14", "PATH": ""}
 
     # When it is started
+    python, *arguments = program.command.split()
+    assert python == "python"
     done = subprocess.run(
-        [sys.executable, "-m", *program.command.split()],
+        [sys.executable, *arguments],
         cwd=REPOSITORY,
         env=environment,
         capture_output=True,
