@@ -38,7 +38,7 @@ class Throughput:
 
 @dataclass(frozen=True)
 class Steady:
-    """The price, the busy processors and the latency of orders at a steady rate."""
+    """The price and the latency of orders at a steady rate, and the processors busy meanwhile."""
 
     cpu_ms: Mapping[str, float]
     cores: float
@@ -81,16 +81,17 @@ def steady(measured: Measured, rate: float, seconds: int) -> Steady:
     start, clock = _now(measured), time.monotonic()
     before = cpu.used(measured)
     due = clients.order(measured, rate, seconds)
+    loaded, duration = cpu.used(measured), time.monotonic() - clock
     # Near the limit most orders and all of their emails may still wait.
     patience = PATIENCE + 2 * seconds
     decide(measured, start, within=patience)
     settle(measured, within=patience)
-    after, elapsed = cpu.used(measured), time.monotonic() - clock
+    after = cpu.used(measured)
     # The clients and the order service share this machine's clock.
     decided = {order: float(at) for order, at in execute(measured, "order", _DECIDED, start=start)}
     waits = [(decided[order] - moment) * 1000 for order, moment in due.items()]
     price = cpu.price(before, after, len(due))
-    return Steady(price, sum(price.values()) * len(due) / 1000 / elapsed, percentiles(waits))
+    return Steady(price, cpu.cores(before, loaded, duration), percentiles(waits))
 
 
 def latency(measured: Measured, rate: int, seconds: int) -> Mapping[str, float]:

@@ -44,6 +44,11 @@ def price(before: Mapping[str, float], after: Mapping[str, float], orders: int) 
     return dict(sorted(spent.items(), key=lambda item: -item[1]))
 
 
+def cores(before: Mapping[str, float], after: Mapping[str, float], elapsed: float) -> float:
+    """Return the number of processors that were busy during `elapsed` seconds."""
+    return sum(after[name] - before.get(name, 0) for name in after) / elapsed
+
+
 def split(price: Mapping[str, float]) -> dict[str, float]:
     """Return a price by application, database and broker."""
     servers = {name: price.get(name, 0.0) for name in ("postgresql", "rabbitmq")}

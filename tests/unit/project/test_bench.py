@@ -93,6 +93,8 @@ def test_the_price_of_an_order_is_split_by_program() -> None:
     # Then it is split by program and by server
     assert cpu.split(price) == {"application": 1.5, "postgresql": 2.0, "rabbitmq": 0.5}
     assert cpu.of_programs(price) == {"api": 1.0, "order-worker": 0.5}
+    # And in two seconds, two processors were busy
+    assert cpu.cores(before, after, 2.0) == 2.0
 
 
 def test_processor_time_includes_ended_children() -> None:
