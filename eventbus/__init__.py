@@ -8,7 +8,7 @@ The library does not depend on the shop that uses it.
 - `outbox`: the outbox table, and the relay that publishes it
 - `consumer`: decoding, deduplication and handling of events, without Celery
 - `worker`: the consumer runtime on Celery
-- `catch_up`: recovery from the stream of events that a full queue dropped
+- `catch_up`: recovery, from the stream, of events that a full queue dropped
 - `database`: engines, transactions, wake-ups and migrations
 - `telemetry`: logs, metrics and traces
 - `settings`: settings from the environment

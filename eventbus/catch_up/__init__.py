@@ -1,1 +1,1 @@
-"""Catch-up: recovery from the stream of the events that a service's queue has dropped."""
+"""Catch-up: recovery, from the stream, of the events that a service's queue has dropped."""

@@ -56,8 +56,8 @@ _EXPECTED_ERRORS: tuple[type[Exception], ...] = (CopyRefused, *BROKER_ERRORS)
 #: Seconds between two polls of the marker while no event is missing, or events cannot be copied.
 PAUSE = 2.0
 
-#: Maximum seconds for one step: it waits for confirms, for the stream and for the database, each
-#: with its own limit.
+#: Maximum seconds for one step: it waits for confirms, for the stream and for the database, and
+#: each wait has its own limit.
 LIMIT = 180.0
 
 
@@ -106,7 +106,7 @@ class CatchUp:
         except _EXPECTED_ERRORS as error:
             self._fail(described(error))
         except Exception:
-            # An open channel would keep a marker that is not recorded yet.
+            # An open channel would hold a marker that is not recorded yet.
             self.close()
             raise
 
@@ -211,7 +211,7 @@ class CatchUp:
         # One line at the first failure and one at the recovery, not one for each attempt.
         if problem != self._problem:
             if problem:
-                # The step is repeated after `PAUSE`: a warning, as with any lost connection.
+                # A warning, as for any lost connection: the step is repeated after `PAUSE`.
                 log.warning("catch-up interrupted", extra={"reason": problem})
             else:
                 log.info("catch-up resumed")

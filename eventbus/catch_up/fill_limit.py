@@ -11,7 +11,7 @@ _PATIENCE = 10
 
 
 class FillLimit:
-    """A limit that grows until the queue drops a message: AMQP does not report its capacity."""
+    """A limit that grows until the queue drops a message, because its capacity is unknown."""
 
     def __init__(self) -> None:
         self.messages = _START

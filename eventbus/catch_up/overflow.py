@@ -33,8 +33,8 @@ from eventbus.messaging.publisher import CONFIRM_TIMEOUT
 from eventbus.telemetry.metrics import gauge
 
 #: The time for which a worker may hold a message before the broker requeues it: the broker's
-#: `consumer_timeout`. A message that was requeued, and then dropped, left the queue at most this
-#: long before.
+#: `consumer_timeout`. A message that was requeued and then dropped had left the queue at most this
+#: long before the drop.
 HELD = timedelta(minutes=30)
 
 #: The time after a drop until the dropped event is in the stream, or its relay sends it again.
@@ -81,7 +81,7 @@ overflow = Table(
 
 @dataclass(slots=True)
 class Overflow:
-    """The record, and the rules of its changes. All times are those of the database's clock."""
+    """The record, and the rules by which it changes. All times are by the database's clock."""
 
     emptied_offset: int | None = None
     emptied_at: datetime | None = None
@@ -171,7 +171,7 @@ def changed(
     with transaction(sessions) as session:
         record = _read(session, lock=True, skip_locked=skip_locked)
         # A record that another process creates at this moment must be read as well: without it, the
-        # caller would acknowledge a drop that is not recorded.
+        # caller would acknowledge an unrecorded drop.
         if record is None and not (skip_locked and _exists(session)):
             session.execute(insert(overflow).values(id=1).on_conflict_do_nothing())
             record = _read(session, lock=True, skip_locked=skip_locked)

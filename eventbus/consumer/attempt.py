@@ -30,8 +30,8 @@ class Attempt:
     """An attempt, from `begin` to `end`, `fail` or `roll_back`. Reporting never raises.
 
     The parent of its span, as for every attempt, is the publish span in the message header or, if
-    the header has none, the span in the envelope. The Celery instrumentation starts the span with
-    the run and ends it with the run; this class sets its name and attributes.
+    the header has none, the span in the envelope. The Celery instrumentation starts and ends the
+    span together with the run; this class sets its name and attributes.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ def _request(item: Item, service: Service, hostname: str) -> Context:
         delivery,
         traceparent=parent,
         hostname=hostname,
-        # As if it had been published to the queue directly: the child process does not get the
+        # As if it had been published to the queue directly: the child process does not receive the
         # binding.
         delivery_info={"exchange": "", "routing_key": service.queue},
         # As in task events: other data of an order does not leave the process.

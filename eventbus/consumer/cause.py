@@ -47,7 +47,7 @@ class Cause(NamedTuple):
     def of(
         cls, error: BaseException, permanent: tuple[type[BaseException], ...] = (Permanent,)
     ) -> "Cause":
-        """Return the cause of a failure; `permanent` are the errors that must not be retried."""
+        """Return the cause of a failure; `permanent` lists the errors that must not be retried."""
         if isinstance(error, Failed):
             return error.cause
         if outage := outages.reason(error):

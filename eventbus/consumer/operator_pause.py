@@ -50,7 +50,7 @@ operator_pause = Table(
 #: The rows of the pause in effect, and of the pause that ended last.
 _IN_EFFECT, _ENDED = 1, 2
 
-#: The start of `paused_by` if a worker has paused its service. Operators' names contain no spaces.
+#: The prefix of `paused_by` if a worker has paused its service. Operators' names contain no spaces.
 _WORKER = "worker "
 
 _COLUMNS = (

@@ -137,7 +137,7 @@ def waiting(session: Session, event_ids: Collection[UUID]) -> dict[UUID, UUID]:
 
 
 class _Ahead:
-    """Parked events, of which it finds the first of a subject and source without reading all."""
+    """Parked events, indexed by subject and source to find the first without reading all."""
 
     def __init__(self, positions: Iterable[Position]) -> None:
         self._by_id: dict[UUID, Position] = {}

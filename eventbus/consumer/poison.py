@@ -19,12 +19,12 @@ from eventbus.database.db import Sessions, metadata, transaction
 from eventbus.errors import CrashedTooOften
 
 #: Deliveries that ended with a lost connection, after which an event is handled as a suspect. A
-#: single lost delivery results from a lost connection or a restart of the worker.
+#: single lost delivery is normal after a lost connection or a restart of the worker.
 SUSPECT_FROM = 2
 
 #: The poison limit: the number of times that the handling of an event may start without completing
-#: before the event is parked. The limit exceeds the restarts that an operator or a node short of
-#: memory causes; each start without completion restarts the worker.
+#: before the event is parked. The limit exceeds the number of restarts that an operator, or a node
+#: short of memory, causes; each start without completion restarts the worker.
 POISON_LIMIT = 10
 
 #: Age at which the row of an event that was not redelivered is deleted. There are few rows, so the

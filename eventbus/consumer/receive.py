@@ -29,8 +29,7 @@ log = logging.getLogger(__name__)
 class BatchHandler:
     """A handler of many events together, with the same effect as one call for each event.
 
-    Events of all types with the same function are passed to it together, in the sequence of
-    arrival.
+    Events of all types with the same function are passed to it together, in order of arrival.
     """
 
     handle: Callable[[Session, Sequence[Event]], None]
@@ -140,8 +139,8 @@ def receive_batch(
     """Handle each event once, all in one transaction, and set their outcomes.
 
     Effects and dedup keys are committed together or not at all. An invalid event fails alone. With
-    `in_sequence`, so does an event that waits behind a parked one. Raise any exception of a handler
-    or the database; the transaction is then rolled back, and the caller handles each event
+    `in_sequence`, so does an event that waits behind a parked one. Exceptions of a handler or the
+    database are propagated; the transaction is then rolled back, and the caller handles each event
     separately.
     """
     with transaction(sessions) as session:

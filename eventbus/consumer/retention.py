@@ -102,7 +102,7 @@ class Retention:
 
         The tables take turns, so a table with many expired rows does not delay the others. A
         database error is logged, and the next pass retries. Nothing is deleted while the clocks of
-        the database and of this process disagree about the time.
+        the database and of this process differ too much.
         """
         removed: Counter[str] = Counter()
         # The first scan of a pass starts at the first row, and each later scan at the end of the

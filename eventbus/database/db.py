@@ -50,7 +50,8 @@ CONNECT_TIMEOUT = 5
 _LATENESS = 3.0
 
 #: Seconds to connect for a scrape, and for the response to each of its statements. Prometheus waits
-#: five seconds; a later page is dropped as a whole, with the metric that the database is down.
+#: five seconds; a later page is dropped as a whole, including the metric that reports that the
+#: database is down.
 _SCRAPE_CONNECT_TIMEOUT = 2
 _SCRAPE_LIMIT = 2.0
 
@@ -188,7 +189,7 @@ def engine(
 ) -> Engine:
     """Return an engine. It connects at its first use, so never before a fork.
 
-    `session` holds PostgreSQL parameters for its sessions. `is_limited` is that of
+    `session` holds PostgreSQL parameters for its sessions. `is_limited` has the same meaning as in
     `engine_options`.
     """
     options = engine_options(settings, pool_size=pool_size, session=session, is_limited=is_limited)
@@ -198,7 +199,7 @@ def engine(
 
 
 def scrape_engine(settings: DatabaseSettings) -> Engine:
-    """Return an engine for metrics: whatever the database does, a scrape ends within its time.
+    """Return an engine for metrics: whatever the database does, a scrape ends in time.
 
     No watchdog ends a scrape. Slow statements are canceled, and one without a response ends with
     its connection.

@@ -16,7 +16,7 @@ _CONSTANT_STATES = ("42501", "42P01", "42703")
 #: What the default returns: the line of code that raised the error.
 _location = details.dispatch(BaseException)
 
-# Their texts name no value of a statement.
+# Their texts do not contain values of a statement.
 details.register(exc.DisconnectionError, str)
 details.register(exc.TimeoutError, str)
 

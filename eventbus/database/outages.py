@@ -25,7 +25,7 @@ _REASONS = MappingProxyType(
     {
         "08": _UNREACHABLE,
         "25006": _NO_WRITES,
-        # The server has ended a session whose process stood still inside a transaction.
+        # The server has ended a session whose process stalled inside a transaction.
         "25P03": _UNREACHABLE,
         "25P04": _UNREACHABLE,
         # A prepared statement is missing, or exists unexpectedly.

@@ -53,7 +53,7 @@ class Statement:
     def rows_on(self, connection: Connection, *parameters: object) -> Sequence[Any]:
         """Run the statement on a connection, and return its rows.
 
-        The connection is in autocommit mode, or has a transaction: this method begins none.
+        The connection is in autocommit mode, or has a transaction: this method does not start one.
         SQLAlchemy's result would cost more than the statement; the errors are SQLAlchemy's.
         """
         text = self.prepared(connection)

@@ -111,7 +111,7 @@ class _Watch:
     def add(self, connection: LimitedConnection, deadline: float) -> None:
         with self._lock:
             if not self._is_started:
-                # It may fail, if the system permits no further thread: the next statement retries.
+                # This fails if the system permits no further thread; the next statement retries.
                 Thread(target=self._run, name="statement-limit", daemon=True).start()
                 self._is_started = True
             self._deadlines[connection] = deadline

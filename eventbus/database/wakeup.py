@@ -19,9 +19,9 @@ from sqlalchemy.exc import OperationalError
 from eventbus.database.db import Sessions, engine_of
 from eventbus.database.statement import Statement
 
-#: Seconds to sleep if a row is due that the caller could not process, because otherwise the caller
-#: would return immediately. This is also the lock timeout: a short insert or another sleeper may
-#: hold the lock.
+#: Seconds to sleep if a row is due that the caller could not process: otherwise the caller would
+#: poll in a tight loop. This is also the lock timeout: a short insert or another sleeper may hold
+#: the lock.
 _NAP = 0.025
 
 #: Maximum seconds to sleep while another process holds the lock: the naps of an idle process double
@@ -32,7 +32,7 @@ _UNLOCK_ALL = "SELECT pg_advisory_unlock_all()"
 
 #: The SQL that adds wake-ups to a table: the function, which the tables of a database share, and
 #: the trigger of the table. Migrations and `eventbus.quickstart` run it. A change would not reach
-#: existing databases, and therefore requires a migration of its own.
+#: existing databases, and therefore requires its own migration.
 DEFINITION = """
 CREATE OR REPLACE FUNCTION ring_doorbell() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -54,7 +54,8 @@ class Wakeup:
 
         `next_due` selects the seconds until the first row is due, or null if no row is pending. The
         values of its parameters are passed to `sleep`. `is_shared` means that several processes may
-        sleep: they do not wait for each other's lock, because a timeout is an error in the log.
+        sleep: they do not wait for each other's lock, because a lock timeout appears in the log as
+        an error.
         """
         self._is_shared = is_shared
         self._nap = _NAP
@@ -89,11 +90,11 @@ class Wakeup:
     ) -> bool:
         """Sleep until a row is inserted or due, for at most `seconds`.
 
-        The connection must be `listening`. `first` holds statements that run before, in the same
-        round trip, and the values of their parameters. `values` are the parameters of `next_due`.
-        If a row is already due, sleep briefly; with `naps=False` return immediately, for a caller
-        that has not checked for due rows yet. Return whether the lock was acquired. If it was, the
-        connection must run `unlock` next; if it was not, `first` had no effect.
+        The connection must be `listening`. `first` holds statements that run before the sleep, in
+        the same round trip, and the values of their parameters. `values` are the parameters of
+        `next_due`. If a row is already due, sleep briefly; with `naps=False` return immediately,
+        for a caller that has not checked for due rows yet. Return whether the lock was acquired. If
+        it was, the connection must run `unlock` next; if it was not, `first` had no effect.
         """
         driver: Any = connection.connection.driver_connection
         driver.notifies.clear()

@@ -17,7 +17,8 @@ from eventbus.events.catalogue import current
 from eventbus.events.envelope import Event
 from eventbus.events.schema import Attributes, dataschema
 
-#: Limits of an event's time: PostgreSQL and Python can both write and read it in any time zone.
+#: Limits of an event's time, within which PostgreSQL and Python can read and write it in any time
+#: zone.
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 #: The largest sequence that a column of PostgreSQL can store.
@@ -192,5 +193,5 @@ def traceparent(envelope: str) -> str | None:
 
 
 def wrap(envelope: bytes) -> bytes:
-    """Return the message body with an envelope: a call of the Celery task of its event type."""
+    """Return the message body with an envelope: a call to the Celery task of its event type."""
     return b'[[],{"event":' + envelope + b"}," + _EMBED + b"]"

@@ -30,7 +30,7 @@ _SECONDS = struct.Struct(">Q")
 
 _MANDATORY, _IMMEDIATE = True, False
 
-#: The start of a frame: type, channel and length of the payload, which follows, and then the end.
+#: The start of a frame: type, channel and payload length. The payload and the frame end follow.
 _FRAME = struct.Struct(">BHI")
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _END = b"\xce"

@@ -131,7 +131,7 @@ class Stream:
 
 
 class _Fenced(Stream):
-    """The stream from its end on, with a fence there."""
+    """The stream from its end onwards, with a fence there."""
 
     def __init__(self, connection: Connection, name: str) -> None:
         super().__init__(connection, name, "next")

@@ -7,7 +7,7 @@ from pydantic import Field, SecretStr
 from eventbus.settings.addresses import Hosts
 from eventbus.settings.base import CaFile, Settings
 
-#: Seconds. PostgreSQL counts whole milliseconds, of which 0 means no limit, in 32 bits.
+#: Seconds. PostgreSQL counts whole milliseconds in a 32-bit integer, and 0 means no limit.
 _Timeout = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
 
 

@@ -22,8 +22,8 @@ from eventbus.settings.base import Settings
 from eventbus.settings.broker import BrokerSettings
 from eventbus.settings.database import DatabaseSettings
 
-#: Seconds to wait for the responses of servers at one scrape. Prometheus itself waits for five,
-#: which include the metrics of the database.
+#: Seconds to wait for the responses of servers at one scrape. Prometheus itself waits for five
+#: seconds, which also cover the metrics of the database.
 TIMEOUT = 2.0
 
 #: Seconds for which an expiry is cached: certificates change rarely.
@@ -135,7 +135,7 @@ def sources(settings: Settings) -> dict[str, Source]:
 
 
 class Certificates(Collector):
-    """The metric of certificates' expiry, without those whose expiry is unknown."""
+    """The metric of certificate expiry, without certificates whose expiry is unknown."""
 
     def __init__(
         self, sources: Mapping[str, Source], clock: Callable[[], float] = time.monotonic
@@ -156,7 +156,7 @@ class Certificates(Collector):
         )
         deadline = self._clock() + TIMEOUT
         for name, expiry in self._expiries.items():
-            # After a server that did not answer, the others are read at the next scrape.
+            # After a server that did not respond, the others are read at the next scrape.
             if self._clock() < deadline:
                 expiry.refresh()
             if expiry.value is not None:

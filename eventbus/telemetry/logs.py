@@ -151,7 +151,7 @@ def configure_logging(level: str) -> None:
 
 
 class WorkerLogging(Logging):
-    """A replacement of Celery's logging setup in the main process, its children, and beat."""
+    """A replacement for Celery's logging setup in the main process, its children, and beat."""
 
     def setup(self, *_: Any, **__: Any) -> bool:
         """Configure logging by the app's settings. True means that Celery configures nothing."""

@@ -28,7 +28,7 @@ _FOREIGN = tuple(
 #: Maximum number of characters in a frame: a file in its directory, and a function.
 FRAME_LIMIT = 200
 
-#: The replacement of an email address.
+#: The replacement for an email address.
 MASK = "***"
 
 #: Maximum number of characters of a mail server's reply that are included.
@@ -68,7 +68,7 @@ def described(error: BaseException) -> str:
 
 @singledispatch
 def details(error: BaseException) -> str:
-    """Return what is known to be harmless about an error; a package registers its own errors.
+    """Return the details of an error that are known to be harmless; packages register their errors.
 
     For a class that is not registered, this is the line of code that raised the error.
     """

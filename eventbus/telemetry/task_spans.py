@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 
 class _Instrumentor(CeleryInstrumentor):
-    """The instrumentation, without its quotations of errors, which may contain customers' data."""
+    """The instrumentation, without the text of errors, which may contain customers' data."""
 
     # Not the instance of the base class, which other code may have created.
     _instance = None

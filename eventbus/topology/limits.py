@@ -16,8 +16,8 @@ UNLIMITED = 2**31 - 1
 #: takes from the stream later: see `eventbus.catch_up`.
 QUEUE_LIMIT = 1_000_000
 
-#: Parts of one service's queue. Each part is a process of RabbitMQ and has at least one worker. 64
-#: parts can receive more messages than one PostgreSQL primary can handle.
+#: Parts of one service's queue. Each part is a process of RabbitMQ and has at least one worker.
+#: With 64 parts, a queue can receive more messages than one PostgreSQL primary can handle.
 PARTS_LIMIT = 64
 
 #: The time for which the stream keeps an event. Two weeks, as in the outbox: faults that are older

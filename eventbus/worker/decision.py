@@ -11,12 +11,12 @@ from eventbus.telemetry import metrics
 log = logging.getLogger(__name__)
 
 #: Seconds after a pause in which a starting worker has a canary. A release may be rolled out after
-#: the end of the pause, which takes up to this time.
+#: the end of the pause; a rollout takes up to this time.
 CANARY_WINDOW = 600.0
 
 
 class Decision:
-    """The pause of the service as the worker has last read it, or has itself decided.
+    """The pause of the service, as last read or as decided by the worker itself.
 
     It outlives connections. After a pause, the worker first handles one event alone, the canary;
     this includes a worker that starts soon after the pause.
@@ -45,7 +45,7 @@ class Decision:
 
     @property
     def is_by_worker(self) -> bool:
-        """Whether this or another worker of the service has paused it."""
+        """Whether this worker or another worker of the service has paused the service."""
         return self.unstored is not None or (self.pause is not None and self.pause.is_by_worker)
 
     @property

@@ -187,7 +187,7 @@ def make_worker(
 
     `config` names a module of Celery settings. `batch_interval` is the minimum number of seconds
     from the start of one batch to the start of the next, unless the next batch is full. It is for
-    services on which orders do not wait: messages that arrive in the interval share a transaction
+    services that orders do not wait for: messages that arrive in the interval share a transaction
     and its cost. Files and connections are not opened before the worker starts.
     """
     app = EventApp(
@@ -202,9 +202,10 @@ def make_worker(
     def prepare(**_: Any) -> None:
         # Python's decoder takes several times as long, and accepts invalid JSON such as NaN.
         register("json", dumps, msgspec.json.decode, "application/json", "utf-8")
-        # Not in a child: loading takes longer than the time limit of its start.
+        # Not in a child: loading takes longer than the time limit for its start.
         tracing.prepare(app.settings)
-        # Keep loaded objects shared: the collector's marks would copy their pages to each child.
+        # Keep loaded objects shared: the garbage collector's marks would copy their pages to each
+        # child.
         gc.collect()
         gc.freeze()
 

@@ -32,7 +32,7 @@ _SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A call of `target`, and the worker's callbacks for its result and its error."""
+    """A call to `target`, and the worker's callbacks for its result and its error."""
 
     target: Callable[..., Any]
     args: tuple[Any, ...]

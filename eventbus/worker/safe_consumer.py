@@ -40,7 +40,7 @@ _FORBIDDEN = ("eta", "expires", "stamped_headers", "compression", "shadow", "gro
 
 
 class SafeConsumer(Consumer):
-    """A consumer that rejects every message except a plain call of one of this worker's tasks."""
+    """A consumer that rejects every message except a plain call to one of this worker's tasks."""
 
     class Blueprint(Consumer.Blueprint):
         """Celery's steps except delayed delivery, which declares objects and widens bindings."""
@@ -87,7 +87,7 @@ class SafeConsumer(Consumer):
         return on_message
 
     def check(self, message: Message) -> None:
-        """Raise `InvalidEvent` unless the message is a plain call of a task of this worker."""
+        """Raise `InvalidEvent` unless the message is a plain call to a task of this worker."""
         if message.errors:
             raise InvalidEvent(f"undecodable: {message.errors[0][1]}")
         if len(message.body) > BODY_LIMIT:
@@ -99,7 +99,7 @@ class SafeConsumer(Consumer):
         """Prepare a valid message for Celery."""
 
     def refuse(self, message: Message, error: Exception) -> None:
-        """Reject the message; without a dead-letter exchange on its queue it is lost."""
+        """Reject the message; if its queue has no dead-letter exchange, the message is lost."""
         log.error("invalid message dropped", extra={"reason": described(error)})
         message.reject()
 
@@ -207,7 +207,7 @@ class EventConsumer(SafeConsumer):
 
 
 def check_headers(headers: dict[str, Any], *, known: Any) -> None:
-    """Raise `InvalidEvent` unless these are the headers of a plain call of a known task."""
+    """Raise `InvalidEvent` unless these are the headers of a plain call to a known task."""
     task, event_id, retries = (headers.get(name) for name in ("task", "id", "retries"))
     if not isinstance(task, str) or task not in known or task.startswith("celery."):
         raise InvalidEvent("unknown event type")

@@ -38,7 +38,7 @@ _ERROR_CLASS = re.compile(r"\w+")
 
 
 class TaskEvents:
-    """The replacement of Celery's event dispatcher: `send` buffers events, `flush` sends them.
+    """The replacement for Celery's event dispatcher: `send` buffers events, `flush` sends them.
 
     Events that cannot be sent immediately are dropped.
     """
