@@ -1,6 +1,6 @@
 """Every exchange, queue, binding, retry tier, user and permission of this shop, as data.
 
-The topology is derived from `SERVICES`, that is from the types that each service's `declaration`
+The topology is derived from `SERVICES`, that is, from the types that each service's `declaration`
 publishes and consumes: see `eventbus.topology`. Only `orderctl topology apply` declares it, not the
 services.
 """

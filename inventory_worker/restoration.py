@@ -13,9 +13,9 @@ from inventory_worker.reservations import add_stock, held_skus, lock, lock_stock
 def restore(session: Session, replies: Sequence[Event], _causes: object) -> None:
     """Write the reservations that these replies describe, and change the levels of their SKUs.
 
-    A reservation is restored regardless of the current stock, because the order was decided by it.
-    Replies are in the sequence of their publication. A reply to an order with a later state changes
-    nothing.
+    A reservation is restored regardless of the current stock, because the order was decided on its
+    basis. Replies are in the sequence of their publication. If the order already has a later state,
+    a reply changes nothing.
     """
     orders = {reply.subject for reply in replies}
     held = held_skus(session, orders)

@@ -13,14 +13,14 @@ from sqlalchemy import Connection
 from notification_worker.domain import LONGEST_DELAY, Status
 
 #: Seconds for which a claim excludes other mailers unless it is renewed. After a mailer is killed,
-#: the emails that it was sending wait for this time.
+#: the emails that it was sending wait this long.
 LEASE = 60
 
 #: The delay of an email that waits for another email that is being sent.
 SHORTLY = timedelta(milliseconds=250)
 
-#: A time that is further ahead, in seconds, was written by a clock that was wrong, and counts as
-#: past. Longer than any delay.
+#: A time more than this number of seconds ahead was written by a wrong clock, and counts as past.
+#: Longer than any delay.
 FURTHEST = 86_400
 
 #: Characters of an error that are stored.
@@ -34,7 +34,7 @@ UNCLAIMED = f"""(
     claimed_until IS NULL
     OR claimed_until NOT BETWEEN now() AND now() + interval '{FURTHEST} seconds'
 )"""
-# Of emails that wait for longer than any email does.
+# The condition of emails whose next attempt is further ahead than any delay permits.
 STRAY = f"next_attempt_at > now() + interval '{FURTHEST} seconds'"
 
 # Claimed emails keep their place in the index: there are at most as many as connections to mail
@@ -45,8 +45,8 @@ _FREE = f"({UNCLAIMED} OR claimed_by = $4) AND id <> ALL ($3)"
 
 # A new email is due by its place in the table, not by a clock: after a failover or a clock step,
 # the clock may be behind the clock that recorded the email. The place is a range of the index: with
-# an equality, the planner uses the primary key, and also reads sent emails. The condition of emails
-# without an attempt, from an id on.
+# an equality, the planner uses the primary key, and also reads sent emails. This is the condition
+# of emails without an attempt, from an id onwards.
 FRESH = "(next_attempt_at, id) > ('epoch', {}) AND next_attempt_at <= 'epoch'"
 _FRESH = f"""(
     SELECT id FROM notifications

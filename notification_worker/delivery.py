@@ -91,7 +91,7 @@ class Delivery:
         return 0.0 if now < self._outage.resume_at else self._until - now
 
     def _start_senders(self) -> None:
-        """Ensure that outcomes are recorded, and that a sender runs that no server delays."""
+        """Ensure that outcomes are recorded, and that a sender is running that no server delays."""
         for sender in self._senders:
             # Only this sender has the outcome; the email remains claimed until it is recorded.
             if sender.has_unrecorded_outcome:

@@ -42,8 +42,8 @@ RENEWAL = LEASE / 4
 
 _EPOCH = "epoch"
 
-#: The query for the seconds until the first email is due, from a position on. Emails that are being
-#: sent are not due.
+#: The query for the seconds until the first email is due, from a position onwards. Emails that are
+#: being sent are not due.
 NEXT_DUE = f"""
 SELECT least((
     SELECT 0.0 FROM notifications
@@ -79,7 +79,7 @@ class Position:
         return is_due
 
     def advance(self, scan: Scan) -> None:
-        """Start the next scan shortly before the email of this scan, or at the end without one."""
+        """Start the next scan shortly before the email that this scan found, or at the end."""
         if scan.mail is None:
             self.fresh = max(self.fresh, (scan.newest or 0) - OVERLAP)
             self.again = scan.at - OVERLAP_TIME

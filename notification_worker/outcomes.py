@@ -18,8 +18,8 @@ from notification_worker.smtp.failures import (
     Unsure,
 )
 
-#: Longest delay in seconds before the next attempt of an email that may not be the cause of its
-#: failure: short, because the email may be valid, but not 0, because other emails must be sent
+#: Longest delay in seconds before the next attempt to send an email that may not be the cause of
+#: its failure: short, because the email may be valid, but not 0, because other emails must be sent
 #: first.
 LONGEST_DOUBT = 60.0
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class Outcomes:
-    """The judge of attempts, by their failure and by the evidence of other attempts."""
+    """The judge of attempts, by their own failures and the evidence of other attempts."""
 
     def __init__(self, *, domain: str, max_attempts: int) -> None:
         """`domain` is the domain of the Message-IDs."""

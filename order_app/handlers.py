@@ -21,8 +21,7 @@ def on_answers(session: Session, answers: Sequence[Event]) -> None:
     """
     runs = [(contract, list(run)) for contract, run in groupby(answers, key=lambda e: type(e.data))]
     if len(runs) > 1 or runs[0][0] is StockRejected:
-        # All together: otherwise, orders would be locked in the sequence of arrival, and could
-        # deadlock.
+        # All together: otherwise, orders would be locked in order of arrival, and could deadlock.
         use_cases.hold(session, {event.subject for event in answers})
     for contract, run in runs:
         if contract is StockReserved:

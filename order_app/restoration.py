@@ -46,7 +46,7 @@ def extend_deadlines(session: Session) -> None:
 
 
 def _deadline(session: Session) -> timedelta:
-    """Return the time that the newest decided order had: it is in no event."""
+    """Return the time limit of the newest decided order, because events do not contain it."""
     newest_first = (
         select(OrderRow.deadline_at - OrderRow.created_at)
         .where(OrderRow.status != Status.PENDING)

@@ -21,7 +21,7 @@ class RelaySettings(PublishedVersions, DedupWindow, OutboxSettings):
     """The settings of the order relay, which also deletes old rows."""
 
     #: Days. A client that repeats a request after this time places a second order; clients do not
-    #: retry for a month.
+    #: keep retrying for a month.
     idempotency_key_retention_days: int = Field(30, ge=1, le=3650)
 
 

@@ -1,4 +1,4 @@
-"""The use cases of the order service. Each runs in the transaction that it is passed first."""
+"""The use cases of the order service. Each runs in the transaction that is its first argument."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What an app closes when its process ends, such as connections that it keeps open."""
+"""The resources that an app closes when its process ends, such as open connections."""
 
 from collections.abc import Callable
 from weakref import finalize
@@ -17,6 +17,6 @@ def at_end(app: Flask, close: Callable[[], object]) -> None:
 
 
 def end(app: Flask) -> None:
-    """Close what an app has opened. Its server has answered all requests."""
+    """Close the resources of an app, whose server has answered all requests."""
     for close in app.extensions.get(_EXTENSION, ()):
         close()

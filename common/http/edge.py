@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 Variables = dict[str, Any]
 
-#: Headers with a single value. HTTP allows proxies and servers to join repeated headers by commas:
-#: a comma in such a header is a repetition. Equal values count as one; different values are
+#: Headers with a single value. HTTP allows proxies and servers to join repeated headers with
+#: commas: a comma in such a header is a repetition. Equal values count as one; different values are
 #: refused.
 SINGLE = frozenset(
     {
@@ -37,7 +37,7 @@ SINGLE = frozenset(
     }
 )
 
-#: Headers with a single value that must not fail a request: different values count as none.
+#: Headers with a single value that must not make a request fail: different values count as none.
 OPTIONAL = frozenset({"traceparent"})
 
 #: Headers whose CGI variables do not start with `HTTP_`.
@@ -149,7 +149,7 @@ def variables(headers: Iterable[tuple[str, str]]) -> Variables:
             continue
         variable = _variable(name)
         if variable in environ:
-            # Only cookies are joined by semicolons.
+            # Only cookies are joined with semicolons.
             value = (";" if name == "cookie" else ",").join((environ[variable], value))
         environ[variable] = value
     return environ

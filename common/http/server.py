@@ -1,4 +1,4 @@
-"""PROCESS: granian serving a WSGI app by the edge's rules, `python -m common.http.server`.
+"""PROCESS: granian serving a WSGI app under the edge's rules, `python -m common.http.server`.
 
 granian's connections are tasks in Rust: an idle connection, or a request that arrives slowly, does
 not occupy a thread. A request has a thread from its last byte to its response. granian's WSGI
@@ -84,7 +84,7 @@ def _address(bind: str) -> tuple[str, int]:
 
 
 def serve(module: str, *, bind: str, processes: int, threads: int, idle: int = IDLE) -> None:
-    """Serve what a module's `create_app` returns until a signal terminates it.
+    """Serve the app that a module's `create_app` returns until a signal terminates it.
 
     `threads` is the number of requests that a process can handle at the same time.
     """

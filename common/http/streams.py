@@ -45,7 +45,7 @@ class Stream:
 
     def begin(self, protocol: Any, status: int, headers: list[tuple[str, str]]) -> None:
         """Send the head and the latest message, and leave the stream open."""
-        # A client that disconnects is not an error of a later message, so it is awaited.
+        # Awaited, so a client that disconnects is not reported as the error of a later message.
         disconnected = protocol.client_disconnect()
         opened = _Open(protocol.response_stream(status, headers), time.monotonic() + LIFETIME)
         disconnected.add_done_callback(lambda _future: self._streams.close(opened))
@@ -93,7 +93,7 @@ class Streams:
         )
 
     def send(self, message: Message) -> None:
-        """Send a message to every stream, and close the streams that are old."""
+        """Send a message to every stream, and close the streams that have expired."""
         now = time.monotonic()
         with self._lock:
             self.latest = message

@@ -38,7 +38,7 @@ class Mail:
 
 
 def message_id(order_id: UUID, kind: str, domain: str) -> str:
-    """Return the Message-ID, which is the same at each attempt, so copies can be recognized."""
+    """Return the Message-ID, which is the same in each attempt, so copies can be recognized."""
     return f"<{order_id}.{kind}@{domain}>"
 
 

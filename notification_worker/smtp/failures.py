@@ -3,7 +3,7 @@
 `Refused` and `Deferred` are the server's verdicts on one email. The cause of `Unreachable`,
 `Interrupted`, `SenderRefused` and `Unsure` may be the email or the mail server:
 `notification_worker.smtp.evidence` decides. Any other failure, such as an email that cannot be
-rendered, is the email's own, and permits no conclusion about the server.
+rendered, is caused by the email itself, and permits no conclusion about the server.
 """
 
 from eventbus.errors import Permanent, Transient

@@ -27,7 +27,7 @@ from notification_worker.smtp.transport import Transport
 #: each wake-up costs as much as sending an email.
 GATHERING = 0.1
 
-#: A function that returns the seconds for which emails may be claimed, at most 0 to stop.
+#: A function that returns the seconds for which emails may be claimed; 0 or less means stop.
 Left = Callable[[], float]
 
 log = logging.getLogger(__name__)

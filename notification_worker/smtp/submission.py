@@ -1,6 +1,6 @@
 """A submission: the commands and content of an email, and the server's replies, within limits.
 
-A server that supports command pipelining (RFC 2920) gets the three commands in one write, which
+A server that supports command pipelining (RFC 2920) receives the three commands in one write, which
 takes two round trips instead of four.
 """
 
@@ -111,8 +111,8 @@ def _refusal(answers: Sequence[Answer], letter: Letter) -> Transient | Permanent
 
 
 def _of_sender(verdict: Transient | Permanent, code: int) -> Transient | Permanent:
-    # Only the size depends on the email alone. A rejection of the option SMTPUTF8 may also be one
-    # of the sender.
+    # Only the size depends on the email alone. A rejection of the option SMTPUTF8 may also be a
+    # rejection of the sender.
     if isinstance(verdict, Unreachable | Interrupted) or code == _TOO_BIG:
         return verdict
     return SenderRefused(str(verdict), permanent=isinstance(verdict, Permanent))

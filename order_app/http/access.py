@@ -53,10 +53,10 @@ OPEN = frozenset(
     }
 )
 
-#: Endpoints without a key on the same machine, where Prometheus may run next to the API.
+#: Endpoints that need no key from the same machine, where Prometheus may run next to the API.
 OPEN_ON_LOOPBACK = frozenset({"probes.metrics"})
 
-#: Headers that show that a proxy has forwarded a request of another machine.
+#: Headers that show that a proxy has forwarded a request from another machine.
 _PROXY_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 
 _EXTENSION = "order_access"
@@ -129,7 +129,7 @@ def _key_in(authorization: str) -> str:
 
 
 def _is_local() -> bool:
-    # A local proxy forwards requests of other machines. A Unix socket has no address.
+    # A local proxy forwards requests from other machines. A Unix socket has no address.
     if any(header in request.headers for header in _PROXY_HEADERS) or not request.remote_addr:
         return False
     return ip_address(request.remote_addr).is_loopback

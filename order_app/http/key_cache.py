@@ -11,8 +11,8 @@ from eventbus.database.outages import NoResponse
 from eventbus.errors import ExpectedError
 from order_app.storage.api_keys import ApiKey, digest, prefix_of
 
-#: Minimum seconds between reads because of an unknown key. A new key works almost immediately, and
-#: a flood of invalid keys causes only ten small queries per second.
+#: Minimum seconds between reads that unknown keys cause. A new key works almost immediately, and a
+#: flood of invalid keys causes only ten small queries per second.
 _UNKNOWN_INTERVAL = 0.1
 
 #: The fraction of the lifetime after which one request reads the keys again; the others do not

@@ -182,7 +182,7 @@ class Parameters(BaseModel):
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return the schema, cached: the framework calls this at each request."""
+        """Return the schema, cached: the framework calls this on each request."""
         return _schema(cls, *args, **kwargs)
 
 

@@ -1,6 +1,6 @@
 """Fast validation of headers and body for the most frequent route.
 
-flask-openapi3 does the same at several times the cost: at each request it copies every header and
+flask-openapi3 does the same at several times the cost: on each request it copies every header and
 inspects the model's schema.
 """
 

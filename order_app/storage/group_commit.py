@@ -64,13 +64,13 @@ class GroupCommit:
         self._gathered: list[_Member] = []
         #: The member whose thread writes the current group, or is about to write it.
         self._leader: _Member | None = None
-        #: When the current write is overdue, by the monotonic clock.
+        #: The time from which the current write is overdue, by the monotonic clock.
         self._overdue_at = math.inf
 
     def place(self, placing: Placing) -> Order | None:
         """Write and commit a new order; return it, or None if its key was claimed earlier.
 
-        Raise the database's errors, `PoolTimeout` if its group does not begin in time, and
+        Raise the database's errors, `PoolTimeout` if its group does not start in time, and
         `NoResponse` if its group is not written in time; then the outcome is unknown.
         """
         member = self._join(placing)

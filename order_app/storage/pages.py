@@ -21,8 +21,8 @@ def page(
 ) -> Page:
     """Return up to `limit` orders, newest first, filtered by status and customer.
 
-    A page may have fewer orders although another page follows: of a customer, at most
-    `search.SCANNED` orders are examined for a status.
+    A page may have fewer orders although another page follows: at most `search.SCANNED` orders of a
+    customer are examined for a status.
     """
     criteria = Criteria(
         statuses=(status,) if status else (), email=customer_email or "", is_exact=True

@@ -49,8 +49,8 @@ def undecided(session: Session, *, older_than: timedelta, limit: int) -> list[Su
     At most `limit` orders are returned. Ages are compared with the database's clock.
     """
     bounded_scan.by_index(session)
-    # One range of an index each, from its start. As in a search, rows are compared: otherwise the
-    # planner may scan all orders by their time.
+    # Each is one range of an index, from its start. As in a search, rows are compared: otherwise
+    # the planner may scan all orders by their time.
     old = (
         select(*COLUMNS)
         .where(

@@ -1,7 +1,7 @@
 """The search for orders by status, address and time: pages of bounded cost, newest first.
 
-Each page is read from one index in its order, starting at the position of the page before. A page
-of several statuses or spellings is merged from one such range for each of them.
+Each page is read from one index in its order, starting where the previous page ended. A page of
+several statuses or spellings is merged from one such range for each of them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,8 @@ SCANNED = 10_000
 class Criteria:
     """Criteria that an order must meet; an empty criterion is met by all orders.
 
-    `since` is inclusive and `until` is exclusive; both are compared with the time of the placing.
+    `since` is inclusive and `until` is exclusive; both are compared with the time at which the
+    order was placed.
     """
 
     statuses: tuple[Status, ...] = ()
@@ -81,7 +82,7 @@ def search(
 ) -> list[Summary]:
     """Return the orders that meet the criteria and follow `after`, newest first, at most `limit`.
 
-    Of an address with more than `SCANNED` orders, the newest ones are searched for a status.
+    If an address has more than `SCANNED` orders, only the newest are searched for a status.
     """
     by_index(session)
     pages = [
@@ -93,7 +94,7 @@ def search(
 
 
 def spellings(address: str) -> tuple[str, ...]:
-    """Return the spellings of an address with which it may be stored, each once.
+    """Return the spellings under which an address may be stored, each once.
 
     The local part is stored as the customer entered it, and the keyboards of phones capitalize it.
     """
