@@ -16,9 +16,9 @@ T = TypeVar("T")
 #: machine needs.
 PATIENCE = 120.0
 
-#: Seconds between two calls of a claim: the shortest, the longest, and their part of the time since
-#: the start of the wait. A long wait makes few calls, and ends at most a tenth of its duration too
-#: late.
+#: Seconds between two calls to a claim: the shortest, the longest, and their share of the time
+#: since the start of the wait. A long wait makes few calls, and ends at most a tenth of its
+#: duration too late.
 _SHORTEST, _LONGEST, _PART = 0.05, 0.5, 0.1
 
 #: The exceptions that a claim raises while a condition does not hold, or a value is missing.

@@ -1,1 +1,1 @@
-"""The console under measurement: what its pages show, and how fast they respond."""
+"""The console under measurement: its pages, their content, and the duration of their responses."""

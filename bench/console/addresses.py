@@ -1,7 +1,7 @@
 """The addresses of all pages, derived from the console's routes.
 
-Every route that a browser opens is measured: a new page without parameters by itself, and a new
-page with parameters once it is listed in `ARGUMENTS`, which is required.
+Every route that a browser opens is measured: a new page without parameters is included
+automatically, and a new page with parameters must be listed in `ARGUMENTS`.
 """
 
 from collections.abc import Iterator, Mapping

@@ -20,7 +20,7 @@ VIEWERS = 50
 
 STREAM = "/overview/stream"
 
-#: The login of the console's settings, who is an administrator.
+#: The login in the console's settings, which has an administrator's rights.
 _NAME = "operator"
 
 Log = Callable[[str], None]

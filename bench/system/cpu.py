@@ -23,7 +23,7 @@ _SERVERS = {"postgres": "postgresql", "beam.smp": "rabbitmq", "epmd": "rabbitmq"
 def used(measured: Measured) -> Mapping[str, float]:
     """Return the seconds used so far by each program, and by `postgresql` and `rabbitmq`.
 
-    Includes this run's processes and their children, also those that have exited. Excludes this
+    Includes this run's processes and their children, even those that have exited. Excludes this
     process, which also receives the emails, the load generator, and the database's work for this
     process. Includes the supervisor only if it is in `pids`.
     """

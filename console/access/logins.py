@@ -27,7 +27,7 @@ class Limits:
 
 
 def start(session: Session, token_hash: bytes, name: str | None, limits: Limits) -> None:
-    """Store a login of a person or, without a name, of the login in the settings."""
+    """Store a login of a person or, if `name` is None, of the account in the settings."""
     old = select(LoginRow.token_hash).where(LoginRow.started_at < func.now() - limits.lifetime)
     old = old.order_by(LoginRow.started_at).limit(_DELETED_TOGETHER)
     session.execute(delete(LoginRow).where(LoginRow.token_hash.in_(old)))

@@ -21,7 +21,7 @@ from console.models import Base as Base
 
 
 class Role(StrEnum):
-    """What a person may do in the console; `console.access.rights` has the rights of each role."""
+    """The role of a person in the console; `console.access.rights` has the rights of each role."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"

@@ -77,12 +77,12 @@ def _published() -> str:
 
 
 def _published_now() -> str:
-    # A service without events so far has no series: 0 if its metrics are scraped, else unknown.
+    # A service without events so far has no series: 0 if it is scraped, otherwise unknown.
     return f"sum by (service) ({_now()}) or 0 * max by (service) (up == 1)"
 
 
 def _now(labels: str = "") -> str:
-    # From the last two scrapes: a rate over a minute would show a burst late, and too low.
+    # From the last two scrapes: a rate over a minute would show a burst late and understate it.
     return f"irate({_CONFIRMED}_count{{{labels}}}[1m])"
 
 

@@ -14,10 +14,10 @@ from eventbus.outbox.lag import age
 from eventbus.outbox.table import outbox
 from eventbus.topology.service import Service
 
-#: Events of an inbox, the newest, among which the last of each publisher is searched.
+#: The number of newest inbox events among which the last of each publisher is searched for.
 _RECENT = 200
 
-#: Events of an outbox, after the last one that was handled, among which the oldest is searched.
+#: The number of outbox events after the last handled one among which the oldest is searched for.
 _NEXT = 500
 
 
@@ -47,7 +47,7 @@ def _last_handled(databases: Databases, service: Service) -> dict[str, UUID]:
         .limit(_RECENT)
         .subquery()
     )
-    # By its id, which is sorted by time. PostgreSQL has no maximum of UUIDs.
+    # By id, because ids sort by time. PostgreSQL has no `max` for UUIDs.
     last = (
         select(newest.c.source, newest.c.event_id)
         .ext(distinct_on(newest.c.source))

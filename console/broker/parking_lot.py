@@ -42,7 +42,7 @@ _DELIVERY_TIMEOUT = 10
 
 
 class ParkingLot:
-    """The parked messages of one service, as of its opening."""
+    """The parked messages of one service, as of the opening of the parking lot."""
 
     def __init__(self, reading: Connection, writing: Connection, service: Service) -> None:
         self._reading = reading

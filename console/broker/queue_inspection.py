@@ -32,7 +32,7 @@ RENEWED_FROM = SUSPECT_FROM + 1
 _COUNT = "x-delivery-count"
 _COUNTS = (_COUNT, "x-acquired-count")
 
-#: Messages of a stream that are read, which takes a minute or two.
+#: Maximum number of messages read from a stream, which takes a minute or two.
 STREAM_LIMIT = 1_000_000
 
 #: Seconds to wait for the next message. If it does not arrive, another consumer has taken it, or it

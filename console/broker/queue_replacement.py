@@ -42,7 +42,7 @@ _SILENCE = 0.5
 
 
 class Replacement:
-    """The replacement of a service's queue, through the spare queue."""
+    """The replacement of a service's queue by way of the spare queue."""
 
     def __init__(
         self,

@@ -90,7 +90,7 @@ def _compare(
     candidates = _disagreeing(books, comparison, ids, oldest_mail)
     if not candidates:
         return
-    # The sequence matters; see the module.
+    # The sequence matters; see the module's docstring.
     before = _orders(books, list(candidates))
     settled = _handled(books, comparison, list(candidates))
     confirmed = _disagreeing(books, comparison, settled, oldest_mail)

@@ -126,7 +126,8 @@ class _Search:
         self._channel: Channel = connection.channel()
         self._messages: dict[str, Parked] = {}
         self._tiers = HeldTiers(connection, list(_tiers(self.service, totals)), self._record)
-        #: Since when the tiers have been held, and when the queue was first found empty.
+        #: The time since which the tiers have been held, and that at which the queue was first
+        #: found empty.
         self._held_at = time.monotonic()
         self._empty_at: float | None = None
         self._problem = f"{self.service.queue} was not empty at any moment of the search"

@@ -42,8 +42,8 @@ class Outcome(StrEnum):
 class Step:
     """An attempt of a service to handle an event, a parking, or an event that waits.
 
-    `sender` is None from the second step of an event at a service on: it has the message already.
-    `after` is the time since the order was placed, None if it is unknown.
+    From the second step of an event at a service onwards, `sender` is None: the service already has
+    the message. `after` is the time since the order was placed, None if it is unknown.
     """
 
     event_type: str

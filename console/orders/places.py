@@ -2,7 +2,7 @@
 
 An event that was sent, and that the service has not handled, is searched for as in the ledger, but
 only for a second, which is sufficient to find a message in a retry tier or a parking lot. A message
-that is in neither is in flight; that it is lost can be proven only by a longer search.
+that is in neither counts as in flight; only a longer search can prove that it is lost.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

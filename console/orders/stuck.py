@@ -65,7 +65,7 @@ class Report:
         first: dict[tuple[str, ...], Delivery] = {}
         orders = Counter[tuple[str, ...]]()
         for each in self.orders:
-            # Several events of one order may wait for one reason.
+            # Several events of one order may wait for the same reason.
             by_cause = {delivery.cause: delivery for delivery in reversed(each.waiting)}
             first = by_cause | first
             orders.update(by_cause.keys())

@@ -9,7 +9,7 @@ from console.broker.parked_message import Parked
 
 @dataclass(frozen=True, kw_only=True)
 class Criteria:
-    """Criteria that a message must meet, each by one of its values; all meet an empty criterion."""
+    """Criteria that a message must meet, each by one of its values; an empty one always holds."""
 
     types: tuple[str, ...] = ()
     #: Classes of exceptions, or reasons of the broker, as `orderctl parked groups` shows them.

@@ -103,7 +103,7 @@ def groups(
     """Return the groups of a service's parked messages; all stay in place.
 
     The whole parking lot is read, with one message and at most `GROUP_LIMIT` groups in memory.
-    `since` is by key the time up to which failures were counted before.
+    `since` maps each key to the time up to which failures were already counted.
     """
     with parking_lot(settings, service) as lot:
         found = grouped((Parked.of(service, message) for message in lot.scan()), since)

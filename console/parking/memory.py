@@ -21,8 +21,8 @@ from console.parking.groups import OTHERS, RELEASE_LIMIT, Group, groups
 from console.settings import DiscardSettings
 from eventbus.topology.service import Service
 
-#: Minimum time from the last failure of a group to the first of its return. Retries take twelve
-#: minutes: a redrive that fails again is not a return.
+#: Minimum time from the last failure of a group to the failure with which it returns. Retries take
+#: twelve minutes: a redrive that fails again is not a return.
 RETURN_AFTER = timedelta(minutes=15)
 
 #: Groups of one service that are remembered: those with a note or an owner, then the newest. An
@@ -168,7 +168,7 @@ def _locked(session: Session, service: Service, keys: Iterable[str]) -> dict[str
 
 
 def _see(row: FailureGroupRow, group: Group, now: datetime) -> None:
-    """Add the failures of a group that are new since the row was read."""
+    """Add the failures of a group that have occurred since the row was read."""
     first, last = _past(group.first_seen, now), _past(group.last_seen, now)
     # Another command may have counted them in the meantime.
     if last is None or row.last_seen != group.since:

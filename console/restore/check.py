@@ -91,7 +91,7 @@ class Findings:
 
     conditions: Sequence[Condition]
     lost_queues: Sequence[str]
-    #: Entries of the warehouse that do not exist. A healing cannot restore them.
+    #: Entries of the warehouse that do not exist. Healing cannot restore them.
     lost_entries: Sequence[Entered] = ()
 
     @property

@@ -174,7 +174,7 @@ def _absent(books: Books, commands: Sequence[Entered]) -> Iterator[Entered]:
 
 
 def _take(command: Entered, left: list[StockEntry]) -> bool:
-    """Return whether there is an entry of a command, and remove it: it is that of one command."""
+    """Return whether a command's entry exists, and remove it: an entry belongs to one command."""
     found = next((entry for entry in left if _matches(command, entry)), None)
     # A repeated command with the same document has had no effect.
     if found and command.reference is None:

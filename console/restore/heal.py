@@ -28,7 +28,7 @@ _INTERVAL = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Healed:
-    """The result of a healing."""
+    """The result of healing a service, or the broker."""
 
     #: Lost events of the service that are in its outbox again, with their records.
     restored: int = 0

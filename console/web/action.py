@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """The result of an action that leads to a page of its own."""
+    """The result of an action that leads to its own page."""
 
     result: str
     page: str
@@ -31,8 +31,8 @@ def act(
     """Run an action, log its result under `message`, and show it on a page.
 
     The result follows the name of the `subject`, such as a service. `fields` are logged as well. A
-    failure, of a database too, is a result: it is never an error page, so the operator remains
-    where the action can be repeated.
+    failure, even of a database, is a result and never an error page, so the operator remains where
+    the action can be repeated.
     """
     try:
         kind, done = "done", action()

@@ -53,6 +53,6 @@ def key(settings: ConsoleSettings, purpose: str) -> bytes:
 
 
 def _binding() -> str:
-    """Return what the token is bound to: the login or, on the login page, a cookie."""
+    """Return the value that the token is bound to: the login or, on the login page, a cookie."""
     bound: str = g.get("binding") or session.get("form", "")
     return bound

@@ -89,7 +89,7 @@ def _selector(program: Program) -> dict[str, str]:
 
 
 def _labels(program: Program) -> dict[str, str]:
-    """Return the labels of a program: its identity, and what network policies let it reach."""
+    """Return the labels of a program: its identity, and its destinations in network policies."""
     reach = {
         "orders/broker": program.needs_broker and program.name != "console",
         "orders/management": program.name in ("console", "flower"),

@@ -30,7 +30,7 @@ orderctl keys register prometheus --scope ops --file /run/secrets/prometheus.api
 orderctl keys register console --scope orders:operate --file /run/secrets/console.api-key
 """
 
-#: The operators of the broker and of the database generate these, with names of their own.
+#: The operators of the broker and of the database generate these, under their own names.
 _GENERATED = (
     ("rabbitmq-default-user", credentials.DEPLOYER),
     ("postgres-superuser", credentials.SUPERUSER),

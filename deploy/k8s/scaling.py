@@ -57,7 +57,7 @@ def scaled_object(program: Program) -> dict[str, Any] | None:
 
 def _triggers(program: Program) -> list[dict[str, Any]]:
     if program.name == "api":
-        # The API is limited by its own CPU, whose metric needs no Prometheus.
+        # The API is limited by its own CPU, whose metric does not require Prometheus.
         return [{"type": "cpu", "metricType": "Utilization", "metadata": {"value": "70"}}]
     if program.name == "notification-mailer":
         return [_prometheus("max(orders_mail_overdue_seconds)", _MAIL_AGE)]

@@ -96,7 +96,7 @@ class Mail:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What the checks of a campaign read."""
+    """The data that the checks of a campaign read."""
 
     requests: Sequence[Request]
     injected: Sequence[Injection]

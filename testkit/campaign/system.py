@@ -45,7 +45,7 @@ class System:
     stack: Stack
     #: The modules that replace those of programs, by the program's name.
     modules: dict[str, str] = field(default_factory=dict)
-    #: How often each process was started.
+    #: The number of starts of each process.
     starts: Counter[str] = field(default_factory=Counter)
     #: Events that were sent again on purpose.
     resent: int = 0

@@ -73,7 +73,7 @@ class SmtpServer(socketserver.ThreadingTCPServer):
 
     @property
     def copies(self) -> Counter[str]:
-        """How often each email was received."""
+        """The number of times that each email was received."""
         return Counter(self.contents)
 
     def answer(self, step: str, text: str) -> Answer:

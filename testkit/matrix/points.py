@@ -15,14 +15,14 @@ REDRIVE = "orderctl"
 
 
 class Moment(StrEnum):
-    """When a program is interrupted."""
+    """The moment at which a program is interrupted."""
 
     BEFORE = "before"
     AFTER = "after"
 
 
 class Way(StrEnum):
-    """How a program is interrupted."""
+    """The way in which a program is interrupted."""
 
     #: The process receives SIGKILL.
     KILL = "kill"

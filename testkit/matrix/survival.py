@@ -140,7 +140,7 @@ class Matrix:
     def _resuming(self, cell: Cell, crash: _Crash, resume: Callable[[], object]) -> Iterator[None]:
         """Let a suspended process continue after some seconds; wait for that after the block.
 
-        In a thread of its own, because the order that the process is handling waits for it.
+        On a separate thread, because the order that the process is handling waits for it.
         """
         ended = threading.Event()
 

@@ -1,4 +1,4 @@
-"""A record of the calls of some functions, by every process of a system in one file.
+"""A record of the calls to some functions, by every process of a system, in one file.
 
 Each call appends one line before the function runs. Appended lines are atomic, and an event reaches
 another process only after the calls that publish it, so the lines are in the sequence of the calls.

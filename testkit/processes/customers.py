@@ -34,10 +34,10 @@ _DOMAIN = "customers.example"
 
 @dataclass
 class Customers:
-    """Customers that open a connection for each order, to the APIs in turn, as a load balancer."""
+    """Customers that open a connection for each order, balanced over the APIs in turn."""
 
     stack: Stack
-    #: The maximum of orders per second.
+    #: The maximum number of orders per second.
     rate: int
     #: Each as `host:port`.
     in_service: list[str]

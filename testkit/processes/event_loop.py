@@ -51,7 +51,7 @@ class TaskConsumer:
 
     def __init__(self) -> None:
         self.is_consuming = False
-        #: How often it started to consume.
+        #: The number of times that it started to consume.
         self.starts = 0
 
     def consume(self) -> None:

@@ -22,7 +22,7 @@ SIGNALS = {
 
 @dataclass(frozen=True)
 class SignalCall:
-    """A call of a receiver; `request` is the request of the task at that time."""
+    """A call to a receiver; `request` is the request of the task at that time."""
 
     name: str
     task: Any

@@ -52,7 +52,7 @@ class Verdict:
     problems: list[str] = field(default_factory=list)
     #: The number of occurrences of each situation.
     seen: Counter[str] = field(default_factory=Counter)
-    #: The next choice after the end of the run, which depends on all choices before.
+    #: The next choice after the end of the run, which depends on all earlier choices.
     next_choice: float = 0.0
 
 

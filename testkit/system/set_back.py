@@ -1,4 +1,4 @@
-"""A shop whose databases are restored from backups under load, and what must hold afterwards."""
+"""A shop whose databases are restored from backups under load, and the conditions afterwards."""
 
 import threading
 from collections import Counter

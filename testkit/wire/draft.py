@@ -22,7 +22,7 @@ class Draft:
     envelope: dict[str, Any]
     headers: dict[bytes, bytes] = field(default_factory=dict)
     properties: dict[str, bytes] = field(default_factory=dict)
-    #: The replacement of the body that the envelope results in.
+    #: The replacement for the body that results from the envelope.
     body: bytes | None = None
     args: list[Any] = field(default_factory=list)
     kwargs: dict[str, Any] = field(default_factory=dict)

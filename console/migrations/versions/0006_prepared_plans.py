@@ -15,7 +15,7 @@ _PLANS, _ITEMS, _INDEX = "redrive_plans", "redrive_items", "ix_redrive_items_ran
 
 _BEFORE = ("incomplete", "ready", "paused", "aborted", "done")
 
-# A run counts the messages of its plan again: also those of a plan that the previous release makes.
+# A run counts its plan's messages again, even if the previous release has created the plan.
 _COUNT = """
 UPDATE redrive_plans SET {column}s = counted.numbers
 FROM (

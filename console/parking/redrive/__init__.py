@@ -1,1 +1,1 @@
-"""Redrive plans: a frozen set of parked messages, its preparation, and its run in stages."""
+"""Redrive plans: frozen sets of parked messages, their preparation, and their runs in stages."""

@@ -97,7 +97,7 @@ def insert(session: Session, service: Service, criteria: Criteria, created_by: s
 
 
 def forget(session: Session) -> None:
-    """Delete the plans that are older than `KEPT`, some at once."""
+    """Delete the plans that are older than `KEPT`, a limited number at a time."""
     old = select(PlanRow.id).where(PlanRow.created_at < func.now() - KEPT)
     old = old.order_by(PlanRow.created_at).limit(_DELETED_TOGETHER)
     session.execute(delete(PlanRow).where(PlanRow.id.in_(old)))
@@ -143,7 +143,7 @@ def count(session: Session, plan_id: int) -> None:
 
 
 def move(session: Session, plan_id: int, before: Mapping[str, int], state: str) -> None:
-    """Store that messages, of which these were the states, have another state.
+    """Store another state for messages, which had the states `before`.
 
     The cost does not depend on the size of the plan. The caller holds the lease of the service.
     """

@@ -1,4 +1,4 @@
-"""The preparation of a plan: the parking lot is read once, and the plan is filled meanwhile.
+"""The preparation of a plan: the parking lot is read once, and the plan is filled in the meantime.
 
 The plan is recorded first. If its process is killed, the plan fails: a part of it is never run.
 """
@@ -49,7 +49,7 @@ def prepare(
     """Choose parked messages and return the plan; all stay in place.
 
     `recorded` is called with the number of the plan before the parking lot is read, and `progress`
-    after each `BATCH` messages with the number of messages that were read and of all. Of several
+    after each `BATCH` messages with the number of messages that were read and the total. Of several
     messages of one event, the oldest that can be redriven is planned. Messages that wait behind
     others are also planned if another message of their order is. Raises `ActionError` if another
     plan of the service is being prepared or run. Also raises it, after storing it as the reason of

@@ -155,7 +155,7 @@ class _Rounds:
     def begin(self, count: int) -> list[Item]:
         """Return the messages of the next stage, as `Progress.begin`; start a round if necessary.
 
-        A round follows only one that has released messages, so the rounds end.
+        A round follows only a round that has released messages, so the rounds end.
         """
         if items := self._progress.begin(count):
             return items

@@ -31,7 +31,7 @@ REASON_LIMIT = 500
 #: Seconds between two queries of the inbox, and before the parking lot is read for the first time.
 _POLL, _FIRST_READING = 0.25, 0.5
 
-#: The parking lot is read at most for this share of the time, and at least every ten seconds or so:
+#: The parking lot is read for at most this share of the time, and at least every ten seconds or so:
 #: other readers cannot read its messages at the same time.
 _READING_SHARE, _LONGEST_PAUSE = 0.1, 10.0
 

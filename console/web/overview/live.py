@@ -116,7 +116,7 @@ class Live:
                 self.streams.send(_message(view, sent))
                 sent = view.parts
             except Exception:
-                # Otherwise the thread would end, and the streams would be silent.
+                # Otherwise the thread would end, and the streams would send nothing more.
                 log.exception("overview not sampled")
             # From the end of the sample, which has then expired before the next message.
             time.sleep(INTERVAL)

@@ -26,7 +26,8 @@ class Sources:
         """Return the session with the broker's API."""
         with self._lock:
             if self._broker is None:
-                # It reads the certificate of the CA: the console starts without the file.
+                # At first use, because it reads the CA's certificate: the console starts without
+                # the file.
                 self._broker = Management(self._settings)
             return self._broker
 

@@ -1,6 +1,6 @@
 """The failure groups of large parking lots, which are read once for all viewers.
 
-The time of a reading increases with the number of parked messages, and it holds them meanwhile.
+The duration of a reading increases with the number of parked messages, which it holds.
 """
 
 import threading
@@ -29,7 +29,7 @@ class Reading:
 
 @dataclass(eq=False)
 class Readings:
-    """The latest reading of each large parking lot, and the ones that run."""
+    """The latest reading of each large parking lot, and the readings in progress."""
 
     queries: Queries
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -40,7 +40,7 @@ class Readings:
     def start(self, service: str, read: Callable[[], Listing]) -> "Future[Reading]":
         """Return the groups of a service, from the latest reading of a large parking lot.
 
-        Starts a reading with `read` if none runs and none is recent: two at a time would hide
+        Starts a reading with `read` if none is in progress or recent: two at a time would hide
         messages from each other.
         """
         result: Future[Reading] = Future()
@@ -63,7 +63,7 @@ class Readings:
             if running := self._running.get(service):
                 return running
             running = self._running[service] = self.queries.start(read)
-        # Without the lock, which it takes: the reading may have ended.
+        # Without the lock, which `_finish` takes, and at once if the reading has ended.
         running.add_done_callback(lambda done: self._finish(service, done))
         return running
 

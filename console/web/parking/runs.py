@@ -1,4 +1,4 @@
-"""The preparations and runs of redrive plans in this process, a thread each.
+"""The preparations and runs of redrive plans in this process, each on its own thread.
 
 The lease of a parking lot permits one for each service, in all processes together.
 """
@@ -70,7 +70,7 @@ class Runs:
             raise ActionError(f"the plan was not recorded within {PATIENCE:g} seconds") from None
 
     def start(self, plan_id: int, *, run_by: str, rate: float, max_failing: float) -> bool:
-        """Start the run of a plan; return False if it runs in this process already."""
+        """Start the run of a plan; return False if it is already running in this process."""
 
         def work() -> None:
             runs.run(self.settings, plan_id, run_by=run_by, rate=rate, max_failing=max_failing)

@@ -1,4 +1,4 @@
-"""`orderctl`, killed at the N-th call of a step of a redrive: `python -m … STEP N ARGUMENTS…`."""
+"""`orderctl`, killed at the N-th call to a step of a redrive: `python -m … STEP N ARGUMENTS…`."""
 
 import sys
 from collections.abc import Callable

@@ -16,7 +16,7 @@ class Interrupted(Exception):
 
 
 def arm() -> None:
-    """Interrupt this process at a call of the step, once the file `$CRASH_ARMED` exists.
+    """Interrupt this process at a call to the step, once the file `$CRASH_ARMED` exists.
 
     `$CRASH_AT` is `STEP:MOMENT`, and `$CRASH_BY` the way. The file `$CRASH_DONE` is created first:
     of several processes, only one is interrupted, and only once.
