@@ -14,8 +14,8 @@ _LINE_LIMIT = 1.0
 def terminate(log: logging.Logger, message: str, **line: object) -> NoReturn:
     """Log a last line and end the process, even if the line cannot be written.
 
-    `line` are further arguments of `log.critical`. The end is immediate: a hung step may hold any
-    lock that an orderly exit would wait for. Its uncommitted work rolls back.
+    `line` contains additional arguments of `log.critical`. The end is immediate: a hung step may
+    hold any lock that an orderly exit would wait for. Its uncommitted work rolls back.
     """
     # Without a thread, which the system may refuse, there is no line.
     with suppress(Exception):

@@ -1,7 +1,8 @@
 """The ledger: a view of every stock movement, and the triggers that keep it append-only.
 
 A level in `stock` is the sum of its SKU's movements. Movements that operators enter are in
-`stock_entries`. Movements of orders are derived from the reservations, which write no further rows.
+`stock_entries`. Movements of orders are derived from the reservations, which write no additional
+rows.
 """
 
 # Each line of an order has a movement at each time that its reservation records.

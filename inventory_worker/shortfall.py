@@ -38,7 +38,7 @@ class Holding:
 class Shortfall:
     """The missing reserved units of a SKU, and the newest orders that hold at least as many.
 
-    Unless it `is_whole`, further orders are affected: only the newest orders of a SKU are read.
+    Unless it `is_whole`, more orders are affected: only the newest orders of a SKU are read.
     """
 
     level: Level

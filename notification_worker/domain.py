@@ -29,15 +29,15 @@ class Status(StrEnum):
     HELD = "HELD"
 
 
-#: Seconds before the second attempt; each further delay is twice the previous one.
+#: Seconds before the second attempt; each later delay is twice the previous one.
 FIRST_DELAY = 1.0
 
 #: Longest delay in seconds: four attempts per hour if a mailbox is full, or a sender is greylisted,
 #: for hours.
 LONGEST_DELAY = 900.0
 
-#: Seconds before an email that may have been sent is sent again. Each further delay is four times
-#: as long: 1, 4 and 16 hours. The cause of the missing reply may last, and each attempt may deliver
+#: Seconds before an email that may have been sent is sent again. Each later delay is four times as
+#: long: 1, 4 and 16 hours. The cause of the missing reply may last, and each attempt may deliver
 #: another copy to the customer.
 UNSURE_DELAY = 3_600.0
 

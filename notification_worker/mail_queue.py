@@ -155,7 +155,7 @@ class Backlog:
         """Return whether there may be an email to send now."""
         before = self._position.values
         with self._connected() as connection:
-            # Also without new emails: a clock that has stepped back, or a late commit, may have
+            # Even without new emails: a clock that has stepped back, or a late commit, may have
             # left an email before the position.
             is_full = self._position.rewind_if_due()
             due = connection.exec_driver_sql(NEXT_DUE, self._position.values).scalar()

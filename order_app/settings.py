@@ -67,7 +67,7 @@ class ApiSettings(PublishedVersions, DatabaseSettings):
     #: CPU time each, so that a client in an endless loop leaves most of the process to other
     #: clients. A shop that needs more can raise the limit for all keys.
     api_rate_limit: int = Field(6_000, ge=1, le=10_000_000)
-    #: Writing requests in progress in one process: the work of a fifth of a second. Further
+    #: Writing requests in progress in one process: the work of a fifth of a second. Additional
     #: requests are rejected with 503, so that the waiting requests are handled in time.
     api_queue_limit: int = Field(100, ge=1, le=10_000)
     #: Reading requests in progress in one process, in addition. A page of 100 orders costs as much
@@ -82,7 +82,7 @@ class ApiSettings(PublishedVersions, DatabaseSettings):
     #: the number of proxies depends on the deployment.
     api_trusted_proxies: int = Field(0, ge=0, le=10)
     #: Traces recorded per second, process and route, of which placing orders is one. A trace takes
-    #: a tenth of the CPU time of its order, and above this rate further traces provide little
+    #: a tenth of the CPU time of its order, and above this rate additional traces provide little
     #: information. Failures, and effects on an order more than 2 seconds after their cause, are
     #: always recorded.
     traces_per_second: int = Field(20, ge=0, le=10_000)

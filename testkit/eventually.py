@@ -12,8 +12,8 @@ from sqlalchemy.exc import NoResultFound
 
 T = TypeVar("T")
 
-#: Seconds without success, or without progress, after which a wait fails: many times what a busy
-#: machine needs.
+#: Seconds without success, or without progress, after which a wait fails: many times as long as a
+#: busy machine needs.
 PATIENCE = 120.0
 
 #: Seconds between two calls to a claim: the shortest, the longest, and their share of the time

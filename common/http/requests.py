@@ -44,7 +44,7 @@ class Requests(CallbackScheduler):
     """A scheduler that passes each request to the app, in the thread in which granian starts it."""
 
     def __init__(self, _loop: Inline, app: Flask, *_: None) -> None:
-        """The further arguments are those of granian's class; they are unused."""
+        """The other arguments are those of granian's class; they are unused."""
         super().__init__()
         self._app = app
         self._limit: int = app.config["MAX_CONTENT_LENGTH"]

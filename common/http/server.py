@@ -35,7 +35,7 @@ from eventbus.settings.addresses import addresses
 from eventbus.settings.base import Settings, load
 from eventbus.telemetry.logs import configure_logging
 
-#: Open connections of a process; further connections wait until one is closed. Each costs a few
+#: Open connections of a process; additional connections wait until one is closed. Each costs a few
 #: kilobytes.
 _CONNECTIONS = 2_000
 

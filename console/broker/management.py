@@ -55,7 +55,7 @@ class Management(HttpSession):
     def alarms(self) -> set[tuple[str, str]]:
         """Return each alarm in effect: the node, and `memory` or `disk`.
 
-        The API reports alarms with an error status, and also without statistics.
+        The API reports alarms with an error status, even if it has no statistics.
         """
         answer = self._request("GET", "health/checks/alarms", None)
         if answer.is_success:

@@ -58,7 +58,7 @@ def kind(schema: Schema) -> str:
 
 
 def without_null(schema: Schema) -> tuple[bool, Schema]:
-    """Return whether null is valid besides other data, and the schema of the other data."""
+    """Return whether null is valid in addition to other data, and the schema of the other data."""
     alternatives = schema.get("anyOf", [])
     others = [other for other in alternatives if other != {"type": "null"}]
     if len(others) == len(alternatives):

@@ -44,8 +44,8 @@ def choose(
     """Return the messages of these events, at most `LIMIT` with at most `BYTES_LIMIT` bytes.
 
     With `digest`, only messages whose body has this SHA-256. The whole parking lot is read, and one
-    message is in memory besides the chosen ones. Raises `ActionError` listing the bodies if an
-    event is parked with several different bodies: an operator has seen at most one of them.
+    message is in memory in addition to the chosen ones. Raises `ActionError` listing the bodies if
+    an event is parked with several different bodies: an operator has seen at most one of them.
     """
     missing, chosen, size, more = set(event_ids), list[Message](), 0, 0
     left = set[str]()

@@ -119,7 +119,7 @@ def grouped(
     """
     found: dict[tuple[str | None, str, str | None], Group] = {}
     for parked in messages:
-        # Events that wait have no cause of their own, so they are one group.
+        # Events that wait have no individual cause, so they are one group.
         type_ = None if parked.is_waiting else parked.type
         key = (type_, parked.failure, parked.frame)
         if key not in found and len(found) >= GROUP_LIMIT:

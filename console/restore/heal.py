@@ -36,7 +36,7 @@ class Healed:
     held: int = 0
     #: Events that were delivered again; an event counts once for each service that lacked it.
     delivered: int
-    #: Further events that the service may lack; another run examines them.
+    #: Other events that the service may lack; another run examines them.
     unexamined: int
 
 

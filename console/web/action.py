@@ -1,4 +1,4 @@
-"""An operator's action in the console: the next page shows its result, also if it has failed."""
+"""An operator's action in the console: the next page shows its result, even if it has failed."""
 
 import logging
 from collections.abc import Callable

@@ -46,7 +46,7 @@ def _services(division: Division) -> Iterator[tuple[str, Service]]:
 
 
 def _service(program: Program, first: Service) -> Service:
-    """Return the settings of a first program, and a complete service for each further one."""
+    """Return the settings of a first program, and a complete service for each additional one."""
     settings = dict(program.settings)
     if not program.part:
         return {"environment": settings}

@@ -58,7 +58,7 @@ class CatchUpBroker:
 
     @property
     def is_blocked(self) -> bool:
-        """Whether the broker currently rejects copies, for lack of memory or disk."""
+        """Whether the broker currently rejects copies, for lack of memory or disk space."""
         return self._copies is not None and self._copies.is_blocked
 
     def depth(self) -> int:

@@ -29,7 +29,7 @@ class CopyRefused(ExpectedError):
 
 
 class BrokerBlocks(CopyRefused):
-    """The broker rejects messages, for lack of memory or disk; the connection remains usable.
+    """The broker lacks memory or disk space and rejects messages; the connection remains usable.
 
     Replacing the connection would leave both connections open in the broker, which does not read
     the close of the first.

@@ -11,7 +11,8 @@ worker_pool = "eventbus.worker.handler_pool:HandlerPool"
 # The value applies to each child process. The number of child processes is a system's capacity, and
 # is not set here.
 worker_prefetch_multiplier = PREFETCH
-# The reduction after a reconnect counts Celery's own acknowledgements; here it would never end.
+# Celery's prefetch reduction after a reconnect counts Celery's own acknowledgements: here, it would
+# never end.
 worker_enable_prefetch_count_reduction = False
 # A batch that is running when the connection is lost may commit: its events are redelivered, and
 # the inbox drops them as duplicates.

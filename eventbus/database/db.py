@@ -104,9 +104,10 @@ def engine_options(
 ) -> dict[str, object]:
     """Return the options of an engine in which every wait has a timeout.
 
-    `session` holds further PostgreSQL parameters for the engine's sessions. With `is_limited`, the
-    process also ends statements that the server does not end (`eventbus.database.statement_limit`):
-    for processes without a watchdog, in which such statements would occupy the threads.
+    `session` holds additional PostgreSQL parameters for the engine's sessions. With `is_limited`,
+    the process also ends statements that the server does not end
+    (`eventbus.database.statement_limit`): for processes without a watchdog, in which such
+    statements would occupy the threads.
     """
     limit = StatementLimit(statement_limit(settings))
     seconds = {

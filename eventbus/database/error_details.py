@@ -13,7 +13,7 @@ _CONSTANT_CLASSES = ("08", "25", "40", "53", "55", "57", "58")
 #: Further SQLSTATEs of this kind: missing permission, table, column.
 _CONSTANT_STATES = ("42501", "42P01", "42703")
 
-#: What the default returns: the line of code that raised the error.
+#: The default's result: the line of code that raised the error.
 _location = details.dispatch(BaseException)
 
 # Their texts do not contain values of a statement.

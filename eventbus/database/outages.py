@@ -78,7 +78,7 @@ def takes_no_writes(error: BaseException) -> bool:
 
 
 def is_unusable(error: BaseException) -> bool:
-    """Return whether an open connection must be replaced: each further use would also fail."""
+    """Return whether an open connection must be replaced: every later use would also fail."""
     return reason(error) in {_NO_WRITES, _OUTDATED}
 
 

@@ -111,7 +111,7 @@ class _Watch:
     def add(self, connection: LimitedConnection, deadline: float) -> None:
         with self._lock:
             if not self._is_started:
-                # This fails if the system permits no further thread; the next statement retries.
+                # This fails if the system permits no more threads; the next statement retries.
                 Thread(target=self._run, name="statement-limit", daemon=True).start()
                 self._is_started = True
             self._deadlines[connection] = deadline
@@ -139,7 +139,7 @@ def _shut_down(connection: LimitedConnection) -> None:
     """Shut down a connection's socket, which ends the wait of the thread that uses it."""
     # The connection may have failed in the meantime.
     with suppress(OSError, Error):
-        # Without a further descriptor: the process may have none left.
+        # Without an additional descriptor: the process may have none left.
         shared = socket.socket(fileno=connection.fileno())
         try:
             shared.shutdown(socket.SHUT_RDWR)

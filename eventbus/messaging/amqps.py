@@ -24,7 +24,7 @@ __all__ = ["ANSWER_LIMIT", "Connection", "LimitedWait"]
 ANSWER_LIMIT = 15.0
 
 #: Seconds within which the broker must accept a write. A broker that is short of memory or disk
-#: does not read from a connection that has published.
+#: space does not read from a connection that has published.
 _WRITE_LIMIT = 10.0
 
 #: Seconds within which the broker must close TLS.

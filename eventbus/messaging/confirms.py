@@ -102,7 +102,7 @@ class ConfirmChannel:
             self._connection.transport.write(frames)
 
     def forget(self, in_flight: InFlight) -> None:
-        """Ignore further confirms for a batch."""
+        """Ignore later confirms for a batch."""
         if in_flight in self.in_flight:
             self.in_flight.remove(in_flight)
 

@@ -11,8 +11,8 @@ from eventbus.messaging.untrusted import BODY_LIMIT
 #: Maximum size of a copy's properties in bytes: larger properties do not fit into one AMQP frame.
 PROPERTIES_LIMIT = 64 * 1024
 
-#: Headers that the broker reads as further routing keys. With them, the author of a message would
-#: route its copies, with the permissions of the process that publishes the copy.
+#: Headers that the broker reads as additional routing keys. With them, the author of a message
+#: would route its copies, with the permissions of the process that publishes the copy.
 _ROUTES = frozenset({"CC", "BCC"})
 
 
@@ -22,7 +22,7 @@ def copy_of(
     """Return a persistent message with this body, these headers, and some properties changed.
 
     A property that is changed to None is omitted, and so are headers that would route the copy to
-    further queues. The result is None if the message cannot be encoded, if its properties exceed
+    other queues. The result is None if the message cannot be encoded, if its properties exceed
     `PROPERTIES_LIMIT`, or if its body exceeds `BODY_LIMIT`: the broker would close the channel.
     """
     # The broker rejects a `user_id` other than the publisher's.

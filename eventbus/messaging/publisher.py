@@ -32,7 +32,7 @@ class Publisher(Protocol):
         """Wait for the confirms of a batch; never raise because of the broker's state.
 
         Returns None if confirms are missing at `until` (`time.monotonic()`), or as soon as the
-        broker accepts no messages for lack of memory or disk: confirms arrive when it accepts
+        broker accepts no messages for lack of memory or disk space: confirms arrive when it accepts
         messages again.
         """
 

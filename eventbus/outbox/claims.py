@@ -243,7 +243,7 @@ class Claims:
             self._run("SELECT")
 
     def _of_slots(self, limit: int | None = None) -> tuple[object, ...]:
-        """Return the further parameters of a query of slots: the slots, and the limit of each."""
+        """Return the additional parameters of a query of slots: the slots, and each limit."""
         if self._part.is_whole:
             return ()
         own = list(self.slots)

@@ -35,7 +35,7 @@ _IS_BEHIND = """
 
 @dataclass(frozen=True)
 class Queries:
-    """The queries of a relay. Those of slots have further parameters, after the others."""
+    """The queries of a relay. Those of slots have additional parameters, after the others."""
 
     #: Returns 0 if an event waits for its turn, else null; reads one index entry, or one per slot.
     due: Statement

@@ -70,7 +70,7 @@ def hold_outbox(connection: Connection, seconds: float) -> None:
     """Keep every relay of an outbox from publishing until the connection ends.
 
     Wait for at most `seconds` until the relays have settled their events and released their slots.
-    During the wait, relays cannot acquire further slots. Raises `TimeoutError`.
+    During the wait, relays cannot acquire additional slots. Raises `TimeoutError`.
     """
     try:
         connection.exec_driver_sql(_HOLD.format(milliseconds=int(seconds * 1000)))

@@ -34,5 +34,5 @@ def begin(provider: TracerProvider) -> None:
 
 
 def end() -> None:
-    """Create no further spans of tasks."""
+    """Create no more spans for tasks."""
     _instrumentor.uninstrument()

@@ -102,7 +102,7 @@ def overflow_queue(service: Service) -> Queue:
 
 
 def tick_queue(service: Service, tick: str) -> Queue:
-    """Return the queue of one kind of tick, with one message: further ticks would have no effect.
+    """Return the queue of one kind of tick, with one message: more ticks would have no effect.
 
     A tick may be lost, but the queue must exist: otherwise its process cannot consume. A classic
     queue would be unavailable while its node is down.

@@ -59,7 +59,7 @@ def _operators(bus: Bus, services: Sequence[Service]) -> tuple[User, ...]:
 
 def _console(consumers: Sequence[Service]) -> User:
     # Reads parked messages, and publishes them to their queue through the default exchange. Its
-    # ledger looks for events in the retry tiers, whose names depend on a setting.
+    # ledger searches for events in the retry tiers, whose names depend on a setting.
     parking_lots = _any_of([s.parking_lot for s in consumers])
     tiers = _any_of([s.retry_exchange for s in consumers]).replace("$", r"\.[0-9.]+s$")
     return User(

@@ -90,7 +90,7 @@ class TaskEvents:
     def close(self) -> None:
         """Close the connection; a later flush opens another one.
 
-        Tasks that have not ended are not reported further: the broker redelivers their messages.
+        Tasks that have not ended are no longer reported: the broker redelivers their messages.
         """
         self._reported.clear()
         self._publisher.close()

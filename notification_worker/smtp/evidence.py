@@ -13,8 +13,8 @@ DOUBTFUL_LIMIT = 3
 #: rejects every email, and an operator can correct its configuration.
 REFUSED_LIMIT = 20
 
-#: Maximum emails with a recorded doubtful failure. Each further email drops the oldest, which gets
-#: one more attempt.
+#: Maximum emails with a recorded doubtful failure. Each additional email drops the oldest, which
+#: receives one more attempt.
 _REMEMBERED = 1_000
 
 

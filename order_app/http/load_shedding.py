@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: Seconds after which a client may retry: the queue is processed in less time.
 RETRY_AFTER = 1
 
-#: The maximum number of concurrent rejections in one process; further requests wait, at no cost.
+#: The maximum number of concurrent rejections in one process; additional requests wait, at no cost.
 #: With more, clients that retry immediately would take CPU time from accepted requests.
 _REJECTIONS = 2
 
@@ -27,8 +27,8 @@ _REJECTIONS = 2
 #: repeat their probe while the previous one waits, such as a load balancer and Prometheus.
 _PROBES = 4
 
-#: Further concurrent requests in one process: `/healthz`, which must be available while all others
-#: wait, and a request that reads the API keys.
+#: Additional concurrent requests in one process: `/healthz`, which must be available while all
+#: others wait, and a request that reads the API keys.
 _OTHERS = 2
 
 #: The probe that is never rejected: it has no dependencies, and a process that does not respond to

@@ -117,7 +117,7 @@ def _run(state: Path, plans: Iterable[Plan], number: int = 0) -> Generator[Verdi
     directory = state / f"servers-{number}"
     plan = next(waiting, None)
     while plan:
-        # A killed database must not lose what it has committed.
+        # A killed database must not lose its committed data.
         with infrastructure(directory, durable=True) as servers:
             databases = Databases.prepare(servers)
             while plan and not servers.restarts:

@@ -37,7 +37,7 @@ class Fault:
         """Prepare a system that is not started yet."""
 
     def inject(self) -> None:
-        """Begin the fault."""
+        """Start the fault."""
         raise NotImplementedError
 
     def advance(self) -> None:

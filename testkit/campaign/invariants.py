@@ -12,7 +12,7 @@ from testkit.campaign.evidence import Evidence, StoredOrder
 from testkit.campaign.history import Action, Outcome
 from testkit.campaign.system import DATABASE
 
-#: Maximum number of ids in a message; further ids are only counted.
+#: Maximum number of ids in a message; more ids are only counted.
 _NAMED = 5
 
 #: Seconds from a deadline to the decision. After an outage of the sweep or of its database, the
@@ -45,7 +45,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Violation:
-    """A violation of one invariant, with the ids of what it concerns."""
+    """A violation of one invariant, with the ids of the objects that it concerns."""
 
     invariant: str
     kind: Kind

@@ -10,7 +10,7 @@ from testkit.campaign.fault import Fault
 from testkit.campaign.faults import FAULTS
 from testkit.campaign.system import System
 
-#: The share of the orders after which the first fault begins, and the last one.
+#: The share of the orders after which the first fault starts, and the last one.
 _FIRST, _LAST = 0.05, 0.85
 
 
@@ -27,7 +27,7 @@ class Injection:
     _until: float = 0.0
 
     def inject(self) -> None:
-        """Begin the fault."""
+        """Start the fault."""
         self.began = time.time()
         self.fault.inject()
         self._until = time.monotonic() + self.fault.seconds
@@ -81,7 +81,7 @@ class Nemesis:
         return not (self._waiting or self._active)
 
     def act(self, orders: int) -> None:
-        """Heal and inject what is due after this number of orders; call this repeatedly."""
+        """Heal and inject the faults due after this number of orders; call this repeatedly."""
         for injection in list(self._active):
             injection.fault.advance()
             if injection.is_over:

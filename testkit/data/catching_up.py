@@ -10,7 +10,7 @@ from testkit.data.dropping import Subscriber
 from testkit.eventually import eventually
 from testkit.servers.vhosts import Vhost
 
-#: The maximum number of messages in the queue, which drops further messages.
+#: The maximum number of messages in the queue, which drops any additional messages.
 ROOM = 10
 
 

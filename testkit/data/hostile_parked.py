@@ -24,7 +24,7 @@ CREATED: dict[str, tuple[str, dict[str, Any]]] = {
 def park_hostile(vhost: Vhost, seed: int, *, rounds: int = 2) -> int:
     """Park messages for the inventory, and return their number.
 
-    Each kind is parked once; each further round parks as many of random kinds.
+    Each kind is parked once; each additional round parks as many messages of random kinds.
     """
     count = 0
     with wire_publisher(vhost) as publisher:

@@ -35,11 +35,11 @@ class Proxy:
         self._requests.clear()
 
     def release_responses(self) -> None:
-        """Forward the held responses, and all further responses."""
+        """Forward the held responses, and all later responses."""
         self._responses.set()
 
     def release(self) -> None:
-        """Forward everything that is held, and all further data."""
+        """Forward everything that is held, and all later data."""
         self._responses.set()
         self._requests.set()
 

@@ -137,7 +137,7 @@ class WorkerProcess:
         self._start_child()
 
     def crash(self) -> None:
-        """Kill the process or, as often, only its child, and start the killed part again."""
+        """Kill the process or, equally often, only its child, and restart the killed part."""
         self._database.kill(self.name)
         self._scheduler.crash(self._child)
         if self._rng.random() < 0.5:

@@ -23,7 +23,7 @@ from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
 from testkit.servers.workers import own_ports
 
-#: Seconds before each further attempt: short, so that a test can observe all attempts.
+#: Seconds before each retry: short, so that a test can observe all attempts.
 RETRY_TIERS = (0.4, 0.8, 1.6)
 
 

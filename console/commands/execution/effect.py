@@ -26,7 +26,7 @@ class Effect:
     subject: str | None = None
     #: The service on which it acts; by default its parameter `service`, if it has one.
     service: str | None = None
-    #: Further parameters that are recorded; others may contain personal data.
+    #: Additional parameters that are recorded; other parameters may contain personal data.
     details: tuple[str, ...] = ()
     #: The flag without which it neither changes nor records anything.
     flag: str | None = None

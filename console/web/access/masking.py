@@ -17,7 +17,7 @@ _IP = re.compile(r"(&#34;client_ip&#34;:\s*&#34;)[^&]+")
 
 
 def apply(response: Response, *, reveals: bool, names: AbstractSet[str]) -> str | None:
-    """Mask the addresses on a page or, if it reveals them, return how many there are of each kind.
+    """Mask the addresses on a page or, if it reveals them, return the number of each kind.
 
     `names` are names of people, which may have the form of an address. Return None if the page
     reveals nothing.

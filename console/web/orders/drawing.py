@@ -9,7 +9,7 @@ from console.web.readable import age, count
 #: Between two lifelines, between two arrows, and above the first arrow; in pixels.
 COLUMN, ROW, TOP = 190, 46, 70
 
-#: The width of a further attempt, which begins and ends at one lifeline, and room for its label.
+#: The width of another attempt, which starts and ends at one lifeline, and room for its label.
 _LOOP, _BESIDE = 30, 190
 
 #: Half the height and the length of an arrow's head.

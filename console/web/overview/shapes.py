@@ -51,7 +51,7 @@ class Box:
 
     @property
     def middle(self) -> int:
-        """The height at which arrows begin and end."""
+        """The height at which arrows start and end."""
         return self.y + self.height // 2
 
 

@@ -12,8 +12,8 @@ from deploy.local.problem import Problem
 from deploy.local.processes.programs import PROGRAMS, Program
 from deploy.local.state import StateDirectory
 
-#: The distance of the first further program's metrics port from the API's: beyond those that have a
-#: variable.
+#: The distance of the first additional program's metrics port from the API's: beyond those that
+#: have a variable.
 _FIRST_PORT = 100
 
 
@@ -56,7 +56,7 @@ def stored_division(state: StateDirectory) -> Division:
 
 
 def divided(division: Division) -> tuple[Program, ...]:
-    """Return all programs, with further workers and relays after those that share their work."""
+    """Return all programs, with additional workers and relays after those that share their work."""
     programs = [p for program in PROGRAMS for p in _parts(program, division)]
     further = [program.name for program in programs if program not in PROGRAMS and program.part]
     return tuple(

@@ -1,4 +1,4 @@
-"""Faults of the broker: killed, shut down, suspended, and short of memory or disk."""
+"""Faults of the broker: killed, shut down, suspended, and short of memory or disk space."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -57,7 +57,7 @@ class MemoryAlarm(ServerFault):
 
 
 class DiskAlarm(ServerFault):
-    """The broker is short of disk and accepts no messages."""
+    """The broker is short of disk space and accepts no messages."""
 
     name = "disk-alarm"
     server = BROKER

@@ -27,7 +27,7 @@ class HalfOpen(_ProxyFault):
 
 
 class Delay(_ProxyFault):
-    """What the broker sends arrives late: confirms, deliveries and heartbeats."""
+    """The broker's data arrives late: confirms, deliveries and heartbeats."""
 
     name = "delay"
 
