@@ -112,7 +112,7 @@ def _start(process: str, settings: Settings, *, tasks: bool, ticks: Iterable[str
 
 
 def stop() -> None:
-    """Send the recorded spans and stop recording; for processes whose exit skips Python's handlers."""
+    """Send the recorded spans and stop recording; for processes that exit with `os._exit`."""
     shutdowns, _recording.shutdowns, _recording.tracer = _recording.shutdowns, [], NoOpTracer()
     for shutdown in shutdowns:
         shutdown()
