@@ -12,8 +12,8 @@ _PR_SET_PDEATHSIG = 1
 def exit_with(parent: int, number: signal.Signals) -> None:
     """Let this process receive a signal when its parent exits; only Linux supports this.
 
-    The kernel sends the signal at the exit of the thread that has forked: fork in the main thread.
-    Raise `SystemExit` if `parent`, a process id, has already exited.
+    The kernel sends the signal when the thread that forked exits: fork in the main thread. Raise
+    `SystemExit` if `parent`, a process id, has already exited.
     """
     if sys.platform != "linux":
         return

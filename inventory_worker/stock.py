@@ -10,8 +10,8 @@ from inventory_worker.models import Kind, Stock, StockEntry
 from inventory_worker.movements import Entry, Level, Note, enter, lock_levels
 from inventory_worker.reservations import add_stock
 
-#: Maximum units of one SKU; a higher number is a typing error. Sums of this stay far within a
-#: bigint.
+#: Maximum number of units of one SKU; a higher number is a typing error. Sums of such numbers stay
+#: well within a bigint.
 MAX_ON_HAND = 1_000_000_000_000
 
 #: The SKUs that the orders API accepts. Others could not be ordered.

@@ -26,8 +26,8 @@ from notification_worker.smtp.transport import Transport
 #: an email does not use a connection.
 _POOL_SIZE = 2
 
-#: Maximum seconds for one step. Each command to a mail server has its own limit of minutes (RFC
-#: 5321): a slow server must not terminate the process, which would repeat the email.
+#: Maximum seconds for one step. Each command to a mail server has its own limit of several minutes
+#: (RFC 5321): a slow server must not terminate the process, which would repeat the email.
 LONGEST_STEP = 900.0
 
 # The metrics report the only delivery of this process.

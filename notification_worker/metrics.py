@@ -12,7 +12,7 @@ from notification_worker.claims import FRESH
 from notification_worker.mail_queue import Position
 from notification_worker.outage import Outage
 
-#: Maximum rows that a scrape counts. An exact higher number would not change any decision.
+#: Maximum number of rows that a scrape counts. A higher exact number would not change any decision.
 COUNT_LIMIT = 10_000
 
 MAILS = Counter("orders_mails", "Attempts to send an email, by outcome.", ("outcome",))

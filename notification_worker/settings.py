@@ -46,16 +46,17 @@ class MailerSettings(DedupWindow, ServiceSettings):
     #: Seconds for the reply to the content (RFC 5321). A client that gives up before the server
     #: replies sends the email twice.
     smtp_accept_timeout: float = Field(600.0, gt=0, le=3600)
-    #: Maximum connections. One sends the emails; the others are opened while it waits for a slow
-    #: reply. Fewer than the ten that mail servers commonly allow per client.
+    #: Maximum number of connections. One sends the emails; the others are opened while it waits for
+    #: a slow reply. Fewer than the ten that mail servers commonly allow per client.
     smtp_connections: int = Field(8, ge=1, le=100)
     #: `Name <name@domain>`: emails are signed with the name, and Message-IDs contain the domain.
     mail_from: str
     #: The address of the operator, for emails about suspected orders. None means `mail_from`, where
     #: replies of customers arrive.
     operator_email: str | None = None
-    #: Maximum attempts. With the delays of `domain.retry_delay`, the last attempt is about two days
-    #: after the first: as long as mail servers retry, and a weekend for a full mailbox.
+    #: Maximum number of attempts. With the delays of `domain.retry_delay`, the last attempt is
+    #: about two days after the first: as long as mail servers retry, and long enough for a mailbox
+    #: that is full for a weekend.
     mail_max_attempts: int = Field(230, ge=1, le=100_000)
     #: Days after an email was recorded, unless it is pending. A quarter, in which customers ask
     #: about their emails; a row contains their address.

@@ -47,10 +47,10 @@ def plan(settings: TopologySettings) -> Plan:
 def apply(settings: TopologySettings, *, prune: bool = False) -> Iterator[Difference]:
     """Make the broker match the code; yield each difference after its removal.
 
-    Differences with a `remedy` are also yielded, but left: an object that holds messages is never
-    deleted, nor, without `prune`, a binding that another release may need. A queue is emptied into
-    another queue before it is replaced. Raises `ActionError`, for example if too few nodes run;
-    earlier changes stay, and the next run continues.
+    Differences with a `remedy` are also yielded, but left unchanged: an object that holds messages
+    is never deleted, nor, without `prune`, a binding that another release may need. A queue is
+    emptied into another queue before it is replaced. Raises `ActionError`, for example if too few
+    nodes run; earlier changes stay, and the next run continues.
     """
     with Management(settings) as broker:
         _require_nodes(settings, broker)

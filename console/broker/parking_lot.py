@@ -1,7 +1,7 @@
 """A service's parking lot, over AMQP: messages are inspected, redriven, replaced or discarded.
 
 A message stays in place until it is settled: the broker holds all messages that were passed over,
-unacknowledged. Beyond the limit of one consumer another consumer continues. This process holds one
+unacknowledged. Beyond the limit of one consumer, another consumer continues. This process holds one
 message at a time.
 """
 
@@ -165,7 +165,8 @@ class _Holder:
 
     def next(self) -> Message | None:
         """Return the next message, or None if the limit is reached or no message arrives."""
-        # This count equals the broker's; otherwise a message could be in transit at the cancel.
+        # This count equals the broker's; otherwise a message could be in transit when it stops
+        # consuming.
         if not self._arrived and self._held >= self._limit:
             return None
         with suppress(TimeoutError):
@@ -205,7 +206,7 @@ class _Holder:
             self.channel.basic_cancel(tag)
 
     def _arrive(self, message: Message) -> None:
-        # A message in transit at the cancel is counted, but not kept.
+        # A message in transit during the cancellation is counted, but not kept.
         self.unsettled += 1
         if self._tag is not None:
             self._arrived.append(message)

@@ -25,7 +25,7 @@ from eventbus.messaging.untrusted import text
 LIMIT = 10_000
 
 #: Number of earlier deliveries from which a message is returned as a copy, to the end of its queue.
-#: A worker handles a message that was delivered so often alone, see `eventbus.consumer.poison`.
+#: A worker handles such a message alone: see `eventbus.consumer.poison`.
 RENEWED_FROM = SUSPECT_FROM + 1
 
 #: The broker's own counts.

@@ -139,7 +139,7 @@ class Replacement:
         consumer = self._channel.basic_consume(source, callback=arrived.append)
         while self._arrives(arrived):
             moved += self._put(copies, arrived)
-        # Messages that arrived during the cancel would otherwise stay with this channel.
+        # Messages that arrived during the cancellation would otherwise stay with this channel.
         self._channel.basic_cancel(consumer)
         moved += self._put(copies, arrived)
         copies.close()

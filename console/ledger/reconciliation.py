@@ -21,8 +21,8 @@ SETTLING = 5.0
 #: Seconds for the search of the queues.
 SEARCH = 30.0
 
-#: Time by which a row of the inbox may be deleted before it is due: the clocks of two databases,
-#: and the time between the handling and the broker's confirm.
+#: Time by which a row of the inbox may be deleted before it is due: the difference between the
+#: clocks of two databases, and the time between the handling and the broker's confirm.
 _SLACK = timedelta(hours=1)
 
 #: Called after each page with the number of events read so far.

@@ -24,7 +24,7 @@ from eventbus.topology.service import Service
 #: Seconds after which an event is read. The databases end a transaction that is idle for a minute.
 DELAY = 60.0
 
-#: Pages of one pass and one outbox, and seconds between two of them: at most 300,000 events, and
+#: Pages of each outbox in one pass, and seconds between two of them: at most 300,000 events, and
 #: 5,000 in a second.
 PAGES, PAUSE = 300, 0.2
 

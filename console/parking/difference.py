@@ -15,8 +15,8 @@ ROOT = "$.data"
 #: Values that may differ: each is shown before an edit, and stored with it.
 LIMIT = 200
 
-#: Maximum characters of a path, which bounds the nesting and the memory. The paths of events have
-#: about fifty.
+#: Maximum number of characters of a path, which bounds the nesting and the memory. The paths of
+#: events have about fifty.
 PATH_LIMIT = 500
 
 #: A step in a path: a field, a quoted field, or an index.

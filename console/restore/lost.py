@@ -14,8 +14,8 @@ from eventbus.topology.service import Service
 #: Ids that are listed; all are counted.
 LIMIT = 1_000
 
-#: Time by which a row of an outbox may be deleted before it is due: the clocks of the broker and
-#: the database.
+#: Time by which a row of an outbox may be deleted before it is due: the difference between the
+#: clocks of the broker and the database.
 _SLACK = timedelta(hours=1)
 
 
@@ -48,9 +48,9 @@ def lost(
 ) -> Iterator[tuple[Service, list[Published]]]:
     """Yield each service with events of the stream that its outbox does not contain, in batches.
 
-    An outbox contains each event before the event is published, and deletes it a long time later;
-    events that may have been deleted are skipped. An event that was published twice may be yielded
-    twice. Raises `ActionError`, and the errors of the databases.
+    An outbox contains each event before the event is published, and deletes it much later; events
+    that may have been deleted are skipped. An event that was published twice may be yielded twice.
+    Raises `ActionError`, and the errors of the databases.
     """
     kept = datetime.now(UTC) - timedelta(days=settings.outbox_retention_days) + _SLACK
     for batch in published(settings, senders, start):

@@ -31,8 +31,8 @@ def act(
     """Run an action, log its result under `message`, and show it on a page.
 
     The result follows the name of the `subject`, such as a service. `fields` are logged as well. A
-    failure, even of a database, is a result and never an error page, so the operator remains where
-    the action can be repeated.
+    failure, even of a database, is a result and never an error page, so the operator stays on a
+    page where the action can be repeated.
     """
     try:
         kind, done = "done", action()

@@ -91,7 +91,7 @@ def begin(session: Session, *, reason: str, by: str) -> OperatorPause | None:
 def begin_by_worker(session: Session, *, reason: str, hostname: str) -> OperatorPause | None:
     """Pause the service as one of its workers, and return the pause that is in effect.
 
-    A pause that is in effect already is not changed. The result is None only if an operator resumes
+    A pause that is already in effect is not changed. The result is None only if an operator resumes
     the service at the same time.
     """
     return begin(session, reason=reason, by=_WORKER + hostname) or read(session)

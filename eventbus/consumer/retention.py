@@ -43,13 +43,13 @@ BATCH = 1_000
 PAUSE = 0.05
 
 #: Seconds from the start of one pass to the next, and the maximum duration of a pass. Together they
-#: allow about 400,000 rows per minute, several times what a service writes.
+#: allow about 400,000 rows per minute, several times the number that a service writes.
 INTERVAL = 60.0
 LONGEST_PASS = 30.0
 
 #: The maximum difference between the clocks of the process and of the database at which rows are
-#: deleted. Machines differ by less; a clock that is years ahead would delete every row, and with
-#: the dedup keys the protection against second effects.
+#: deleted. Machines differ by less; a clock that is years ahead would delete every row and, with
+#: the dedup keys, the protection against second effects.
 MAX_SKEW = timedelta(hours=1)
 
 #: Seconds after which the process exits if a pass has not ended, or if every pass has failed.

@@ -2,7 +2,7 @@
 
 psycopg2 sends `BEGIN` separately and waits for the response. Here, `BEGIN` is sent with the first
 statement, and a statement whose result is not needed is sent with the next statement or with
-`COMMIT`. All other behavior is that of psycopg2.
+`COMMIT`. All other behaviour is that of psycopg2.
 """
 
 from contextlib import suppress

@@ -149,7 +149,7 @@ def _discard_unusable_connections(context: ExceptionContext) -> None:
     """Discard the pool's connections when the server is read-only or has altered a table.
 
     After a failover, a connection to the demoted primary stays open and would fail indefinitely,
-    and so would a connection whose prepared statement returns a column that has another type now.
+    and so would a connection whose prepared statement returns a column that now has another type.
     The next connection is new: it selects the primary, and prepares its statements again.
     """
     if outages.is_unusable(context.original_exception):
@@ -202,7 +202,7 @@ def engine(
 def scrape_engine(settings: DatabaseSettings) -> Engine:
     """Return an engine for metrics: whatever the database does, a scrape ends in time.
 
-    No watchdog ends a scrape. Slow statements are canceled, and one without a response ends with
+    No watchdog ends a scrape. Slow statements are cancelled, and one without a response ends with
     its connection.
     """
     timeout = min(settings.database_statement_timeout, _SCRAPE_LIMIT / 2)

@@ -113,7 +113,7 @@ class ConfirmChannel:
 
     def _read_answers(self) -> None:
         # Read alarms and errors before the next write: data that the broker does not read would
-        # fill the socket's buffers, and block.
+        # fill the socket's buffers, and the write would block.
         sock = self._connection.transport.sock
         if sock.pending() or select.select([sock], [], [], 0)[0]:
             with suppress(TimeoutError):

@@ -8,7 +8,7 @@ import msgspec
 TEXT_LIMIT = 255
 
 #: Maximum size of a body in bytes. The broker and all services reject larger bodies. The largest
-#: event of this system has about 30 kB.
+#: event of this system is about 30 kB.
 BODY_LIMIT = 256 * 1024
 
 

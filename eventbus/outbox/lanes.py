@@ -15,8 +15,8 @@ from eventbus.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-#: Seconds of backoff after the first failure, doubled by each further failure up to the limit.
-#: Jitter subtracts up to a half, so events and relays do not retry at the same time.
+#: Seconds of backoff after the first failure, doubled by each later failure up to the limit. Jitter
+#: subtracts up to a half, so events and relays do not retry at the same time.
 FIRST_DELAY = 1.0
 LONGEST_DELAY = 60.0
 

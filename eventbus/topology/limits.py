@@ -29,5 +29,5 @@ STREAM_AGE = timedelta(days=14)
 STREAM_BYTES = 10_000_000_000
 
 #: Bytes of one segment of the stream. The broker does not delete a segment before it is full. With
-#: RabbitMQ's default of 500 MB, a small system would keep the events of months.
+#: RabbitMQ's default of 500 MB, a small system would keep months of events.
 STREAM_SEGMENT_BYTES = 20_000_000

@@ -135,7 +135,7 @@ class HandlerPool(BasePool):
                 process = HandlerProcess(app, hostname, self._processes)
             except OSError as error:
                 # The system has no memory, process or descriptor left. The next check retries.
-                # Celery would take the error for a lost connection to the broker.
+                # Celery would mistake the error for a lost connection to the broker.
                 self._log_problem(str(error))
                 return
             self._log_problem(None)

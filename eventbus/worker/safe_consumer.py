@@ -28,8 +28,8 @@ from eventbus.worker.task_events import TaskEvents
 
 log = logging.getLogger(__name__)
 
-#: Maximum bytes of a body, or characters of a decoded one. The largest event of this system has
-#: about 30 kB.
+#: Maximum size of a body in bytes, or of a decoded body in characters. The largest event of this
+#: system is about 30 kB.
 BODY_LIMIT = 256 * 1024
 
 #: Maximum seconds between two attempts to connect to the broker.

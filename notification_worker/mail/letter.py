@@ -13,7 +13,7 @@ from email.policy import SMTP, SMTPUTF8
 from email.utils import format_datetime
 from functools import cache
 
-#: Maximum characters in a line of a header (RFC 5322, 2.1.1).
+#: Maximum number of characters in a line of a header (RFC 5322, 2.1.1).
 _LINE_LIMIT = 78
 
 _PLAIN = re.compile(r"[ -~]+")

@@ -9,12 +9,12 @@ from threading import Lock
 #: Consecutive doubtful failures, of any emails, after which the server counts as unavailable.
 DOUBTFUL_LIMIT = 3
 
-#: Consecutive permanent rejections after which a rejection no longer fails an email: the server
-#: rejects every email, and an operator can correct its configuration.
+#: Consecutive permanent rejections after which a rejection no longer marks an email as failed: the
+#: server rejects every email, and an operator can correct its configuration.
 REFUSED_LIMIT = 20
 
-#: Maximum emails with a recorded doubtful failure. Each additional email drops the oldest, which
-#: receives one more attempt.
+#: Maximum number of emails with a recorded doubtful failure. Each additional email drops the
+#: oldest, which receives one more attempt.
 _REMEMBERED = 1_000
 
 

@@ -21,8 +21,8 @@ MEDIA_TYPE = "application/problem+json"
 #: Seconds after which a client may retry a request that failed in a database outage.
 RETRY_AFTER = 2
 
-#: The maximum number of errors in a response, and length of a field name, which limit the cost of
-#: invalid requests.
+#: The maximum number of errors in a response, and the maximum length of a field name, which limit
+#: the cost of invalid requests.
 _ERRORS_LIMIT = 20
 _NAME_LIMIT = 100
 

@@ -51,8 +51,8 @@ class GroupCommit:
     """The group commit of one process, which writes at most one group at a time.
 
     Each thread waits for its own order, so a group has at most as many orders as the process has
-    threads. After the limit of a write, the next group is written on another connection, although
-    the write has not ended.
+    threads. After the time limit of a write, the next group is written on another connection,
+    although the write has not ended.
     """
 
     def __init__(self, connect: Callable[[], Connection], *, patience: float, limit: float) -> None:

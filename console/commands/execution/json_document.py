@@ -46,8 +46,8 @@ def report(**fields: Any) -> None:
 def install(group: click.Group) -> None:
     """Add `--json` to the commands of a group that do not have it.
 
-    The document also has the name of the command, its exit status, and its error or null. It is
-    printed at the end, even if the command fails; the error remains on stderr as well. Raises
+    The document also contains the name of the command, its exit status, and its error or null. It
+    is printed at the end, even if the command fails; the error remains on stderr as well. Raises
     `RuntimeError` if such a command declares no document.
     """
     for name, command, _ in commands(group):

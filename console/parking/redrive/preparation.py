@@ -52,9 +52,9 @@ def prepare(
     after each `BATCH` messages with the number of messages that were read and the total. Of several
     messages of one event, the oldest that can be redriven is planned. Messages that wait behind
     others are also planned if another message of their order is. Raises `ActionError` if another
-    plan of the service is being prepared or run. Also raises it, after storing it as the reason of
-    the plan, if no message meets the criteria, if another reader holds messages, which the plan
-    would not contain, or if the plan is aborted.
+    plan of the service is being prepared or run. It is also raised, and stored as the reason of the
+    plan, if no message meets the criteria, if another reader holds messages, which the plan would
+    not contain, or if the plan is aborted.
     """
     with lease(settings, service.name) as own:
         with db.transaction(own) as session:

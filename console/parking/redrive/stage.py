@@ -120,8 +120,8 @@ class Stage:
     def recover(self, items: Sequence[Item]) -> Outcome:
         """Return the outcomes of messages whose redrive a killed or interrupted run has begun.
 
-        A message that is in the parking lot is planned again, whether it was not published yet or
-        has failed again. A message that an operator has since discarded or edited is gone.
+        A message that is in the parking lot is planned again, whether it has not been published yet
+        or has failed again. A message that an operator has since discarded or edited is gone.
         """
         outcome, waiting = Outcome(size=len(items)), _by_position(items)
         # The parking lot before the inbox: a message that a killed run did not remove is in both.
