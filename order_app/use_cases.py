@@ -79,13 +79,13 @@ def new_order(
 def placed_before(session: Session, claim: Claim) -> Order:
     """Return the order that an earlier request placed with the same idempotency key.
 
-    Raise `KeyReused` if that request was different.
+    Raises `KeyReused` if that request was different.
     """
     return get(session, idempotency.order_of(session, claim))
 
 
 def confirm_all(session: Session, causes: Mapping[UUID, Cause]) -> None:
-    """Confirm the orders that are PENDING. Raise `UnknownOrder` if an order does not exist."""
+    """Confirm the orders that are PENDING. Raises `UnknownOrder` if an order does not exist."""
     locked = orders.lock(session, causes)
     if len(locked) < len(causes):
         raise UnknownOrder
@@ -110,7 +110,7 @@ def cancel(
 ) -> Order:
     """Cancel the order if this reason still permits it, and return its current state.
 
-    Raise `UnknownOrder`.
+    Raises `UnknownOrder`.
     """
     row = _locked(session, order_id)
     order = domain.cancel(row.to_domain(), reason, now=orders.moment(session))
@@ -148,7 +148,7 @@ def why_not_cancelled(order: Order, reason: Reason) -> str | None:
 
 
 def ship(session: Session, order_id: UUID, *, cause: Cause) -> Order:
-    """Mark a CONFIRMED order as shipped, and return its current state. Raise `UnknownOrder`."""
+    """Mark a CONFIRMED order as shipped, and return its current state. Raises `UnknownOrder`."""
     row = _locked(session, order_id)
     order = domain.ship(row.to_domain(), now=orders.moment(session))
     return _decide(session, row, order, cause)
@@ -158,7 +158,7 @@ def ship_as_operator(session: Session, order_id: UUID, *, operator: str) -> Orde
     """Mark a CONFIRMED order as shipped by an operator, and return its current state.
 
     The operator's name is stored, and is not part of the event, which continues the trace of the
-    request that placed the order. Shipping the order again changes nothing. Raise `UnknownOrder`.
+    request that placed the order. Shipping the order again changes nothing. Raises `UnknownOrder`.
     """
     row = _locked(session, order_id)
     now = orders.moment(session)
@@ -207,7 +207,7 @@ def sweep_deadlines(
     """Cancel up to `limit` orders that are PENDING `grace` after their deadline.
 
     Deadlines before `since`, and the orders `without`, are skipped. An order that cannot be
-    cancelled does not prevent the cancellation of others. Raise the errors of an outage. Deadlines
+    cancelled does not prevent the cancellation of others. Raises the errors of an outage. Deadlines
     are compared with the database's clock. Sweeps can run concurrently: each skips the orders that
     another sweep has locked.
     """
@@ -243,7 +243,7 @@ def sweep_deadlines(
 
 
 def get(session: Session, order_id: UUID) -> Order:
-    """Return an order. Raise `UnknownOrder`."""
+    """Return an order. Raises `UnknownOrder`."""
     row = session.get(OrderRow, order_id)
     if row is None:
         raise UnknownOrder

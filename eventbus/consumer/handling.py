@@ -44,8 +44,8 @@ class Handling:
     ) -> list[Result]:
         """Handle the deliveries in one transaction, and return their results.
 
-        Raise `Failed` with the cause. An event that is parked for this cause is recorded before the
-        method raises, so before a later event of its subject can be handled.
+        Raises `Failed` with the cause. An event that is parked for this cause is recorded before
+        the method raises, so before a later event of its subject can be handled.
         """
         items: list[Item] = []
         try:
@@ -63,7 +63,7 @@ class Handling:
     def record(self, sessions: Sessions, delivery: Delivery) -> None:
         """Record that an event is about to be parked.
 
-        Raise `Failed` with an outage for any error: without the record, it must not be parked.
+        Raises `Failed` with an outage for any error: without the record, it must not be parked.
         """
         try:
             with transaction(sessions) as session:

@@ -44,7 +44,7 @@ suspects = Table(
 def handling(sessions: Sessions, event_id: UUID) -> Iterator[None]:
     """Record durably that the handling of a suspect starts and, at the block's end, that it ended.
 
-    Raise `CrashedTooOften` if the handling has started too often without completing.
+    Raises `CrashedTooOften` if the handling has started too often without completing.
     """
     if _begin(sessions, event_id) > POISON_LIMIT:
         raise CrashedTooOften(f"its worker died {POISON_LIMIT} times while handling this event")

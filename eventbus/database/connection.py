@@ -93,7 +93,7 @@ class Connection(extensions.connection):
     def commit(self) -> None:
         """Commit the transaction, if one is open; roll it back if the commit fails.
 
-        Raise `NotCommitted` if one of its statements has failed and the caller ignored the error.
+        Raises `NotCommitted` if one of its statements has failed and the caller ignored the error.
         """
         status = self.get_transaction_status()
         if not self.waiting and status == TRANSACTION_STATUS_IDLE:

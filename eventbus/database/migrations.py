@@ -61,8 +61,8 @@ def upgrade(service: Service, url: str | URL, *, role: str | None = None) -> lis
     `role` owns the objects that are created, and the user of `url` must be a member of it; None
     means that user. Return the revisions applied, oldest first; an empty list if the database was
     up to date. Concurrent calls are safe: one process migrates, and the others wait, then return an
-    empty list. Raise SQLAlchemy's errors, or `TimeoutError`; each revision is applied completely or
-    not at all.
+    empty list. Raises SQLAlchemy's errors, or `TimeoutError`; each revision is applied completely
+    or not at all.
     """
     applied = []
     with _migrating(url, role) as connection:

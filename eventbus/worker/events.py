@@ -107,7 +107,7 @@ class EventApp(ServiceApp):
     def handle_deliveries(self, deliveries: Sequence[Delivery]) -> list[Result]:
         """Handle one message, or many in one transaction.
 
-        This runs in a child process, without a connection to the broker. Raise `Failed` with the
+        This runs in a child process, without a connection to the broker. Raises `Failed` with the
         cause.
         """
         # Not before the fork, which the thread that exports spans would not survive.
@@ -128,7 +128,7 @@ class EventApp(ServiceApp):
     def read_operator_pause(self) -> OperatorPause | None:
         """Return the pause that is in effect, else the pause that ended last, or None.
 
-        This runs in a child process. Raise `Failed`.
+        This runs in a child process. Raises `Failed`.
         """
         try:
             with transaction(self.sessions) as session:
@@ -139,7 +139,7 @@ class EventApp(ServiceApp):
     def pause_service(self, reason: str) -> OperatorPause | None:
         """Pause the service, and return the pause that is in effect.
 
-        This runs in a child process. Raise `Failed`.
+        This runs in a child process. Raises `Failed`.
         """
         try:
             with transaction(self.sessions) as session:

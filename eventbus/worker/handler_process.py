@@ -80,7 +80,7 @@ class HandlerProcess:
     def end(self, timeout: float | None = None) -> Callable[[], None] | None:
         """Return a callback that settles the finished job, or None after `timeout` seconds.
 
-        Raise `EOFError` if the process has exited; `lost` returns the reason.
+        Raises `EOFError` if the process has exited; `lost` returns the reason.
         """
         if timeout is not None and not self._connection.poll(timeout):
             return None

@@ -23,7 +23,7 @@ def encode(position: Position) -> str:
 
 
 def decode(cursor: str) -> Position:
-    """Return the position of a cursor. Raise `ValueError` if the cursor is invalid."""
+    """Return the position of a cursor. Raises `ValueError` if the cursor is invalid."""
     if not re.fullmatch(PATTERN, cursor):
         raise ValueError("is not a cursor of this list")
     microseconds, order_id = _POSITION.unpack(base64.urlsafe_b64decode(cursor))

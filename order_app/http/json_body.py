@@ -19,7 +19,7 @@ class JsonRequest(Request):
     """A request whose body is one JSON object in UTF-8."""
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
-        """Return the body's object; Flask's options are ignored. Raise `Refusal`."""
+        """Return the body's object; Flask's options are ignored. Raises `Refusal`."""
         del force, silent, cache
         is_encoded = self.headers.get("Content-Encoding", "identity").lower() != "identity"
         if is_encoded or not _is_json(self.headers.get("Content-Type", "")):
@@ -39,7 +39,7 @@ def _is_json(content_type: str) -> bool:
 
 
 def parse(body: bytes) -> dict[str, Any]:
-    """Return the object in a JSON text. Raise `Refusal` if the text is not a JSON object."""
+    """Return the object in a JSON text. Raises `Refusal` if the text is not a JSON object."""
     try:
         value = json.loads(
             body.decode(), object_pairs_hook=_object, parse_constant=_refuse_constant

@@ -76,7 +76,7 @@ class KeyCache:
     def find(self, text: str) -> ApiKey | None:
         """Return the key of a client's text, or None if the text is not a valid, unrevoked key.
 
-        Raise the errors of the read, and `KeysUnavailable` if another request's read has failed or
+        Raises the errors of the read, and `KeysUnavailable` if another request's read has failed or
         takes too long.
         """
         prefix = prefix_of(text)

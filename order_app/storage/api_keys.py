@@ -61,7 +61,7 @@ class ApiKey:
 def create(session: Session, name: str, scopes: Iterable[Scope]) -> str:
     """Store a new key and return it; it cannot be read again later.
 
-    Raise `ValueError` if the name is not 1 to 64 letters, digits, spaces and `._@-`.
+    Raises `ValueError` if the name is not 1 to 64 letters, digits, spaces and `._@-`.
     """
     key = generate()
     if not register(session, key, name, scopes):
@@ -77,7 +77,7 @@ def generate() -> str:
 def register(session: Session, key: str, name: str, scopes: Iterable[Scope]) -> bool:
     """Store a key that was generated elsewhere, and return whether it is new. Idempotent.
 
-    Raise `ValueError` if the text is not a key, if the name is invalid (see `create`), or if the
+    Raises `ValueError` if the text is not a key, if the name is invalid (see `create`), or if the
     key is stored with a different secret, name or scope.
     """
     prefix = prefix_of(key)
@@ -122,7 +122,7 @@ def _key(row: ApiKeyRow) -> ApiKey:
 
 
 def revoke(session: Session, prefix: str) -> ApiKey:
-    """Revoke a key permanently and return it. Idempotent. Raise `UnknownKey`."""
+    """Revoke a key permanently and return it. Idempotent. Raises `UnknownKey`."""
     session.execute(
         update(ApiKeyRow)
         .where(ApiKeyRow.prefix == prefix, ApiKeyRow.revoked_at.is_(None))

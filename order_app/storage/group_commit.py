@@ -70,7 +70,7 @@ class GroupCommit:
     def place(self, placing: Placing) -> Order | None:
         """Write and commit a new order; return it, or None if its key was claimed earlier.
 
-        Raise the database's errors, `PoolTimeout` if its group does not start in time, and
+        Raises the database's errors, `PoolTimeout` if its group does not start in time, and
         `NoResponse` if its group is not written in time; then the outcome is unknown.
         """
         member = self._join(placing)

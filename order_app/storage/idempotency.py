@@ -59,7 +59,7 @@ def fingerprint(request: Any) -> str:
 def order_of(session: Session, claim: Claim) -> UUID:
     """Return the id of the order that an earlier request with this key placed.
 
-    Raise `KeyReused` if that request was different.
+    Raises `KeyReused` if that request was different.
     """
     columns = select(IdempotencyKey.fingerprint, IdempotencyKey.order_id)
     same_key = (IdempotencyKey.api_key.in_(claim.api_keys), IdempotencyKey.key == claim.key)

@@ -50,7 +50,7 @@ _decode = msgspec.json.Decoder(_Envelope).decode
 
 
 def timeline(session: Session, order_id: UUID) -> list[Entry]:
-    """Return the events of an order, sorted by their times. Raise `UnknownOrder`."""
+    """Return the events of an order, sorted by their times. Raises `UnknownOrder`."""
     use_cases.get(session, order_id)
     sent = session.execute(select(outbox).where(outbox.c.subject == order_id)).all()
     handled = session.execute(select(inbox).where(inbox.c.subject == order_id)).all()
