@@ -5,6 +5,7 @@ from itertools import cycle, islice
 
 from amqp import Channel, Message
 
+from bench.console.stored_orders import OPTIONAL
 from bench.system.measured import Measured
 from bench.system.servers import execute
 from common.kombu_topology import service as find
@@ -17,7 +18,7 @@ _PARKED = (
     ("inventory", "order", "order.created", 0.6),
     ("notification", "order", "order.confirmed", 0.2),
     ("order", "inventory", "stock.reserved", 0.1),
-    ("fraud", "order", "order.created", 0.1),
+    *((name, "order", "order.created", 0.1 / len(OPTIONAL)) for name in OPTIONAL),
 )
 
 #: The failure of few messages.

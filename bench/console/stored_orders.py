@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from bench.load.backlog import order_confirmed, order_created
 from bench.load.seeding import CHUNK, reserved
 from bench.system.servers import Stored, execute
+from common.kombu_topology import CONSUMERS
 from eventbus.events import codec
 from eventbus.events.envelope import Event
 
@@ -158,13 +159,20 @@ _LATER = (
     ("inventory", "DELETE FROM inbox WHERE subject = ANY (:ids)"),
 )
 
+#: The consumers without which the shop also works, all of which handle new orders.
+OPTIONAL = tuple(
+    service.name
+    for service in CONSUMERS
+    if service.name not in ("order", "inventory", "notification")
+)
+
 #: The statements of each service, once for each chunk of orders.
 _STATEMENTS: Mapping[str, tuple[str, ...]] = {
     "order": (_ORDERS, _LINES, _sent("created"), _sent("confirmed"), _handled("reserved")),
     "inventory": (_RESERVATIONS, _RESERVED, _sent("reserved"), _handled("created")),
     "notification": (_NOTIFICATIONS, _handled("created"), _handled("confirmed")),
-    "fraud": (_handled("created"),),
     "analytics": (_PROJECTED,),
+    **{name: (_handled("created"),) for name in OPTIONAL},
 }
 
 

@@ -215,7 +215,7 @@ def _fail_databases(stack: Stack) -> None:
     with _refusing(stack, "order", "orders", "UPDATE", quoted):
         overdue = {"customer_email": address("overdue"), "deadline_at": datetime.now(UTC)}
         stored(stack.sessions("order"), **overdue)
-        eventually(logged("order-relay", "sweep failed"))
+        eventually(logged("order-relay", "overdue orders not cancelled"))
     stack.execute("order", "DROP TRIGGER refuse ON outbox")
     with _refusing(stack, "order", "outbox", "UPDATE", quoted):
         stack.place(("TEA", 1), email=address("ada"))

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 
+from common.kombu_topology import ORDER
 from eventbus.database import db, outages, statement_limit
 from eventbus.database.metrics import Database
 from eventbus.database.statement_limit import StatementLimit
@@ -116,6 +117,7 @@ def test_a_scrape_ends_although_the_database_does_not_respond(
         "order-relay",
         settings=ServiceSettings,
         config="eventbus.celeryconfig.ticker",
+        service=ORDER,
         read=lambda session: [gauge("rows", "", session.scalar(text("SELECT 1")) or 0)],
         set_as_current=False,
     )
