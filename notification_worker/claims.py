@@ -23,13 +23,13 @@ SHORTLY = timedelta(milliseconds=250)
 #: Longer than any delay.
 FURTHEST = 86_400
 
-#: Characters of an error that are stored.
+#: The maximum length of a stored error, in characters.
 ERROR_LIMIT = 1_000
 
 #: The key in the `info` of a connection that has prepared the statements.
 _PREPARED = "notifications"
 
-# The condition of emails that no mailer claims.
+# The condition that selects emails that no mailer has claimed.
 UNCLAIMED = f"""(
     claimed_until IS NULL
     OR claimed_until NOT BETWEEN now() AND now() + interval '{FURTHEST} seconds'
@@ -145,7 +145,7 @@ class Claimed(NamedTuple):
     traceparent: str | None
     created_at: datetime
     due_at: datetime
-    #: Whether there was no attempt yet.
+    #: Whether the email has never been attempted.
     fresh: bool
     #: Whether the email waits for an earlier email of its order: then it is put off, not claimed.
     put_off: bool

@@ -29,8 +29,8 @@ PLAN = "redrive-plan"
 #: Messages that one consumer holds. A connection has 2,047 channels, with one consumer each.
 HOLD_LIMIT = 2_000
 
-#: The same while messages are settled. The wait for a settlement stores all messages that the
-#: broker has sent until then: 32 MiB, if each has the largest accepted body.
+#: The same limit, while messages are being settled. The wait for a settlement stores all messages
+#: that the broker has sent until then: 32 MiB, if each has the largest accepted body.
 SETTLING_LIMIT = 128
 
 #: Messages that are settled before the queue must have applied them. A channel of RabbitMQ buffers
@@ -42,7 +42,7 @@ _DELIVERY_TIMEOUT = 10
 
 
 class ParkingLot:
-    """The parked messages of one service, as of the opening of the parking lot."""
+    """The parked messages of one service, as of the moment at which it was opened."""
 
     def __init__(self, reading: Connection, writing: Connection, service: Service) -> None:
         self._reading = reading
@@ -51,7 +51,7 @@ class ParkingLot:
         self._holders: dict[Channel, _Holder] = {}
         with reading.channel() as channel:
             others = consumers(channel, service.parking_lot)
-            #: The number of messages, without those that another reader holds.
+            #: The number of messages, excluding those that another reader holds.
             self.depth = ready(channel, service.parking_lot)
             #: Whether another reader may hold messages.
             self.is_shared = bool(others or consumers(channel, service.parking_lot))

@@ -58,7 +58,7 @@ class MicroBatches:
         self._is_timer_set = False
 
     def add(self, inbound: Inbound) -> None:
-        """Queue a message. If a child is idle, it is sent in the event loop's next iteration."""
+        """Queue a message, which an idle child receives in the event loop's next iteration."""
         self._observation.received(inbound)
         self._waiting.add(inbound)
         if self._is_dispatch_scheduled or not self._has_idle_child():

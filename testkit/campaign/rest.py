@@ -1,4 +1,4 @@
-"""The state of rest: every program is healthy, and every event was sent and handled."""
+"""The state of rest: every program is healthy, and every event has been sent and handled."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from testkit.servers.vhosts import Vhost
 #: mailer's claims (60), and than any backoff.
 PATIENCE = 120.0
 
-#: Seconds between two examinations, which must not load the machine.
+#: Seconds between two checks, so that checking does not load the machine.
 _PAUSE = 0.3
 
 _UNSENT = "SELECT count(*) FROM outbox WHERE sent_at IS NULL"
@@ -23,7 +23,7 @@ _PENDING = "SELECT count(*) FROM orders WHERE status = 'PENDING'"
 _HANDLED = "SELECT count(*) FROM inbox"
 _SENT = "SELECT count(*) FROM notifications WHERE status = 'SENT'"
 
-# An email whose outcome is unknown twice waits for an hour.
+# After a second unknown outcome, an email waits for an hour.
 _DUE = """
 SELECT count(*) FROM notifications
 WHERE status = 'PENDING' AND next_attempt_at < now() + interval '10 minutes'
@@ -78,7 +78,7 @@ def _at_rest(system: System) -> None:
 
 
 def _waiting(vhost: Vhost) -> dict[str, int]:
-    """Return the number of ready messages in each queue of events and of retries that has any."""
+    """Return the number of ready messages in each event or retry queue that is not empty."""
     names = [
         name
         for service in CONSUMERS
