@@ -17,7 +17,7 @@ Environment = dict[str, str]
 
 
 def document(env: Environment, *arguments: str, status: int = 0) -> dict[str, Any]:
-    """Run a command with `--json`, check its exit status, and return the fields of its own."""
+    """Run a command with `--json`, check its exit status, and return its other fields."""
     result = orderctl(env, *arguments, "--json")
     assert result.exit_code == status, result.output
     found: dict[str, Any] = json.loads(result.stdout)
