@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from sqlalchemy.exc import NoResultFound
-
 T = TypeVar("T")
 
 #: Seconds without success, or without progress, after which a wait fails: many times as long as a
@@ -21,9 +19,6 @@ PATIENCE = 120.0
 #: duration too late.
 _SHORTEST, _LONGEST, _PART = 0.05, 0.5, 0.1
 
-#: The exceptions that a claim raises while a condition does not hold, or a value is missing.
-NOT_YET = (AssertionError, LookupError, StopIteration, NoResultFound)
-
 
 def eventually(
     claim: Callable[[], T],
@@ -31,17 +26,18 @@ def eventually(
     within: float = PATIENCE,
     progress: Callable[[], object] | None = None,
 ) -> T:
-    """Call `claim` until it does not raise an exception of `NOT_YET`, and return its result.
+    """Call `claim` until it does not raise an exception, and return its result.
 
-    Raises its last exception after `within` seconds, or, with `progress`, after `within` seconds
-    in which `progress` has returned the same value.
+    Any exception counts as "not yet": without its message, row, or process, a claim may fail in an
+    unpacking, a lookup, or a connection. Raises the last exception after `within` seconds, or, with
+    `progress`, after `within` seconds in which `progress` has returned the same value.
     """
     start = time.monotonic()
     deadline, reached = start + within, progress and progress()
     while True:
         try:
             return claim()
-        except NOT_YET:
+        except Exception:
             if progress and (now := progress()) != reached:
                 deadline, reached = time.monotonic() + within, now
             if time.monotonic() > deadline:
