@@ -1,7 +1,7 @@
-"""A database and a broker for a first service or a test, without migrations or an operator's tool.
+"""Set-up of a database and a broker for a first service or a test, without migrations.
 
-In production, migrations create the tables, and a deployment step declares the topology and gives
-each service a broker user with the permissions that `eventbus.topology.users` derives.
+In production, migrations create the tables. A deployment step declares the topology, and gives each
+service a broker user with the permissions that `eventbus.topology.users` derives.
 """
 
 from kombu.connection import Connection

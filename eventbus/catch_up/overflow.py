@@ -32,9 +32,9 @@ from eventbus.database.db import Sessions, metadata, transaction
 from eventbus.messaging.publisher import CONFIRM_TIMEOUT
 from eventbus.telemetry.metrics import gauge
 
-#: The time for which a worker may hold a message before the broker requeues it: the broker's
-#: `consumer_timeout`. A message that was requeued and then dropped had left the queue at most this
-#: long before the drop.
+#: The longest time for which a worker may hold a message before the broker requeues it, which is
+#: the broker's `consumer_timeout`. A message that was requeued and then dropped had left the queue
+#: at most this long before the drop.
 HELD = timedelta(minutes=30)
 
 #: The time after a drop until the dropped event is in the stream, or its relay sends it again.
@@ -81,7 +81,7 @@ overflow = Table(
 
 @dataclass(slots=True)
 class Overflow:
-    """The record, and the rules by which it changes. All times are by the database's clock."""
+    """The record, and the rules by which it changes. All times come from the database's clock."""
 
     emptied_offset: int | None = None
     emptied_at: datetime | None = None
@@ -156,7 +156,7 @@ class Overflow:
 
 
 def read(session: Session) -> tuple[Overflow, datetime]:
-    """Return the record and the database's time."""
+    """Return the record and the current time of the database."""
     return _read(session) or (Overflow(), session.scalars(select(func.now())).one())
 
 

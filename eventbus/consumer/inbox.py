@@ -72,7 +72,7 @@ _RECORD = Statement(
 def first_deliveries(session: Session, deliveries: Iterable[tuple[Event, int]]) -> set[UUID]:
     """Record events, each with its attempt number; return the ids that were not recorded before.
 
-    This is one statement. An event that occurs twice has one row. If two workers hold the same
+    This takes one statement. An event that occurs twice has one row. If two workers hold the same
     event, the second waits here for the commit of the first.
     """
     # The insert is sorted by id: overlapping batches wait, but cannot deadlock.

@@ -64,9 +64,9 @@ _READ = Statement(
 def hold_back(session: Session, events: Sequence[Event]) -> dict[UUID, UUID]:
     """Return the events that must wait, each with the parked event that it waits behind.
 
-    `events` are the events of one transaction, in the sequence in which it handles them. The events
-    that wait are recorded, and the rows of the others are deleted, in this transaction. While none
-    of their subjects has a parked event, this is one statement.
+    `events` are the events of one transaction, in the order in which it handles them. The events
+    that wait are recorded, and the rows of the others are deleted, in this transaction. If none of
+    their subjects has a parked event, this takes one statement.
     """
     subjects = {event.subject for event in events}
     rows = _READ.run(session, msgspec.json.encode(subjects).decode()).all()
@@ -160,7 +160,7 @@ class _Ahead:
     def first_before(self, event: Event) -> Position | None:
         """Return the first event that an event must wait behind, or None."""
         if event.sequence > LARGEST_SEQUENCE:
-            # It could not be recorded.
+            # The column cannot store this sequence, so the event cannot wait.
             return None
         heap = self._sequences[event.subject, event.source]
         while heap and heap[0][1] not in self._by_id:
@@ -185,7 +185,7 @@ def _upsert(session: Session, pairs: Sequence[tuple[Position, UUID | None]]) -> 
                 "sequence": position.sequence,
                 "behind": behind,
             }
-            # In one sequence: transactions that record the same events must not deadlock.
+            # The rows are sorted, so that transactions that record the same events do not deadlock.
             for position, behind in sorted(pairs, key=lambda pair: str(pair[0].id))
         ]
     )

@@ -24,17 +24,18 @@ from sqlalchemy import URL, Connection, MetaData, Table, create_engine, pool, te
 from eventbus.database import db
 from eventbus.topology.service import Service
 
-#: The tables that record the revisions that a database has: the service's, and the library's.
+#: The tables in which a database records the revisions of its service and of the library.
 SERVICE_VERSION, LIBRARY_VERSION = "alembic_version", "eventbus_version"
 
-#: Key of the advisory lock that one process at a time holds to migrate a database.
+#: Key of the advisory lock that a process holds while it migrates a database.
 _LOCK = 5_720_410_883
 
 #: Seconds to wait for another process that migrates the same database.
 _WAIT = 300
 
 #: Seconds that a migration waits for a lock on a table. While an ALTER TABLE waits, every later
-#: query waits behind it. The migration therefore fails and is run again, so the service continues.
+#: query waits behind it. The migration therefore fails after this time and is run again, so that
+#: the service can continue.
 _LOCK_TIMEOUT = 5
 
 #: Seconds to wait for the database to accept a connection.
@@ -114,7 +115,8 @@ def run(*metadata: MetaData) -> None:
 
 
 def _histories(service: Service) -> tuple[_History, _History]:
-    # The service's own revisions first: old ones have created some of the library's tables.
+    # The service's revisions come first, because old ones have created some of the library's
+    # tables.
     return (
         _History(service.package, SERVICE_VERSION, ("head",)),
         _History("eventbus", LIBRARY_VERSION, tuple(f"{t}@head" for t in service.library_tables)),
@@ -195,8 +197,9 @@ def _migrating(url: str | URL, role: str | None) -> Iterator[Connection]:
 
 
 def _lock(guard: Connection) -> None:
-    # Poll, because a waiting statement would hold a snapshot, for which a CREATE INDEX CONCURRENTLY
-    # of the other process waits. Closing the connection releases the lock.
+    # The lock is polled, because a waiting statement would hold a snapshot, and a CREATE INDEX
+    # CONCURRENTLY of the other process would wait for that snapshot. Closing the connection
+    # releases the lock.
     deadline = time.monotonic() + _WAIT
     while not guard.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}):
         if time.monotonic() > deadline:

@@ -29,7 +29,7 @@ class Statement:
         return self.run_on(session.connection(), *parameters)
 
     def run_with_next(self, session: Session, *parameters: object) -> None:
-        """Run the statement with the transaction's next statement or commit, without a result.
+        """Run the statement together with the transaction's next statement or its commit.
 
         This saves a round trip for the last write. The next statement raises the errors of this
         statement.

@@ -20,7 +20,7 @@ from eventbus.telemetry.privacy import described
 
 log = logging.getLogger(__name__)
 
-#: Seconds within which the copies of a batch must be confirmed. After that the connection is
+#: Seconds within which the copies of a batch must be confirmed. After this time, the connection is
 #: replaced, unless the broker has reported that it is blocked.
 CONFIRM_TIMEOUT = 10.0
 
@@ -30,10 +30,10 @@ BATCH_LIMIT = 100
 #: Seconds for which the broker may refuse a copy before it counts as refused.
 REFUSED_LIMIT = 60.0
 
-#: First and longest backoff in seconds while the broker rejects copies.
+#: First and longest backoff, in seconds, while the broker rejects copies.
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 
-#: Seconds without a copy after which the connection is closed: most workers never need it.
+#: Seconds without a copy after which the connection is closed, because most workers rarely need it.
 IDLE_LIMIT = 20.0
 
 _TURN = 1.0
@@ -69,7 +69,8 @@ class CopyPublisher:
         self._pending += 1
         self._waiting.put(copy)
         if self._thread is None:
-            # Started late, after the pool has forked: its children exist when a message fails.
+            # The thread starts with the first copy, which is after the pool has forked its
+            # children.
             self._thread = Thread(target=self._run, name="copies", daemon=True)
             self._thread.start()
 
@@ -173,7 +174,7 @@ class CopyPublisher:
         if self._connection is None:
             connection = self._connect()
             connection.connect_timeout = 5
-            # A copy, because all connections share the dictionary of the app.
+            # The dictionary is copied, because all connections of the app share it.
             connection.transport_options = (connection.transport_options or {}) | {
                 "client_properties": {"connection_name": self._name},
                 "on_blocked": lambda _reason: self._block(True),
@@ -181,7 +182,7 @@ class CopyPublisher:
             }
             self._blocked = False
             for _ in range(self._failures):
-                # Each attempt uses another node, if there are several.
+                # The nodes of a cluster are tried in turn, one per attempt.
                 connection.maybe_switch_next()
             connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
             self._connection = connection

@@ -22,7 +22,7 @@ def not_after(file: Path) -> float:
 
 def _read(file: Path) -> x509.Certificate:
     try:
-        # The first is the client's; the others are the chain from it to the CA.
+        # The first certificate is the client's; the others are the chain to the CA.
         return x509.load_pem_x509_certificates(file.read_bytes())[0]
     except ValueError:
         raise OSError("it contains no certificate") from None
@@ -39,5 +39,6 @@ def _checked(file: Path) -> Path:
     return file
 
 
-#: A file with a key and its certificate. Whether the broker accepts them is not checked.
+#: The path of a file with a key and its certificate. Whether the broker accepts them is not
+#: checked.
 ClientCertificateFile = Annotated[Path, AfterValidator(_checked)]

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 class _Instrumentor(CeleryInstrumentor):
     """The instrumentation, without the text of errors, which may contain customers' data."""
 
-    # Not the instance of the base class, which other code may have created.
+    # Bypass the singleton of the base class, which other code may have created.
     _instance = None
 
     @staticmethod

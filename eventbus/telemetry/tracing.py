@@ -40,13 +40,13 @@ Attributes = Mapping[str, str | int]
 #: The attribute `outcome` of a span that is not sent: a rolled-back batch had no effect.
 ROLLED_BACK = "rolled back"
 
-#: Characters of an error's text that a span keeps.
+#: Maximum number of characters of an error's text in a span.
 TEXT_LIMIT = 500
 
 _propagator = TraceContextTextMapPropagator()
 
-#: The source of ids. They need not be secret: the operating system's random numbers would cost two
-#: system calls for each request, each of which releases the interpreter to another thread.
+#: The source of ids, which need not be secret. The operating system's random numbers would cost two
+#: system calls for each request, and each call would release the interpreter to another thread.
 _ids = random.Random()  # noqa: S311
 os.register_at_fork(after_in_child=_ids.seed)
 
@@ -56,9 +56,9 @@ class _Recording:
     """The tracer of this process, which does not record without an endpoint."""
 
     tracer: Tracer
-    #: Functions that end the recording, in this sequence.
+    #: Functions that end the recording, in this order.
     shutdowns: list[Callable[[], object]] = field(default_factory=list)
-    #: Whether an attempt to start has failed: another one would fail as well.
+    #: Whether an attempt to start has failed, after which another attempt would also fail.
     has_failed: bool = False
 
 
@@ -90,7 +90,7 @@ def start(
     try:
         _start(process, settings, tasks=tasks, ticks=ticks)
     except Exception:
-        # For example, a variable of OpenTelemetry has an invalid value.
+        # The cause is, for example, an invalid value in one of OpenTelemetry's variables.
         log.exception("spans not recorded")
         _recording.has_failed = True
         with suppress(Exception):
@@ -98,7 +98,7 @@ def start(
 
 
 def _start(process: str, settings: Settings, *, tasks: bool, ticks: Iterable[str]) -> None:
-    # Imported here, because a process that does not record spans must not load the SDK.
+    # The import is here, because a process that does not record spans must not load the SDK.
     from eventbus.telemetry.span_export import provider
 
     spans = provider(process, str(settings.otlp_endpoint), release=settings.release, ticks=ticks)
@@ -211,7 +211,7 @@ def _id(span: Span) -> str | None:
 
 
 def _context(traceparent: object) -> Context:
-    # Never the current context: only a `traceparent` that was passed on is a parent.
+    # The current context is never the parent; only a `traceparent` that was passed on is.
     if not isinstance(traceparent, str):
         return Context()
     return _propagator.extract({"traceparent": traceparent}, Context())

@@ -56,15 +56,15 @@ class Service:
     bus: Bus
     publishes: tuple[str, ...] = ()
     consumes: tuple[str, ...] = ()
-    #: The kinds of its ticks, which beat sends every second: one for each process that runs loops,
-    #: such as `relay`. Each kind is a module of the package.
+    #: The kinds of its ticks, which beat sends every second. There is one kind for each process
+    #: that runs loops, such as `relay`, and each kind is a module of the package.
     ticks: tuple[str, ...] = ()
     reads_stream: bool = False
     #: Whether the core flow of the system requires it. If the queue of an essential service is
     #: full, it rejects events, which delays their publisher. Other queues never reject events.
     essential: bool = False
-    #: Whether the later events of a subject from one source wait, in the parking lot, while one of
-    #: them is parked: for a service whose handlers depend on their sequence.
+    #: Whether a parked event makes the later events of its subject and source wait in the parking
+    #: lot. This is for a service whose handlers depend on the ordering of events.
     parks_in_sequence: bool = False
     #: The number of parts of its queue, each with its own worker; the events of one subject are in
     #: the same part.

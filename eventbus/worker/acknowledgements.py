@@ -15,8 +15,9 @@ log = logging.getLogger(__name__)
 class Acknowledgements:
     """The unsettled deliveries of one channel, and the acknowledgements sent for them.
 
-    `multiple` settles all deliveries up to a tag, so it is used only if all of them are done.
-    Delivery tags are scoped to a channel: this object belongs to one channel and is closed with it.
+    An acknowledgement with `multiple` settles all deliveries up to a tag, so it is used only if all
+    of them are done. Delivery tags are scoped to a channel: this object belongs to one channel and
+    is closed with it.
     """
 
     def __init__(self, errors: tuple[type[Exception], ...]) -> None:

@@ -43,7 +43,7 @@ class TurnStep(bootsteps.StartStopStep):
 
 
 class WakeEventLoopStep(bootsteps.StartStopStep):
-    """The wake-up of the event loop if a callback is ready, even without network activity.
+    """The step that wakes the event loop if a callback is ready, even without network activity.
 
     kombu's hub polls until its next timer is due, even if a callback that it has just run has
     scheduled another callback, such as an acknowledgement or the next read. With a prefetch of one,

@@ -1,4 +1,4 @@
-"""The decision whether a worker consumes, which depends on the pause of its service."""
+"""The decision whether a worker consumes, derived from the pause of its service."""
 
 import logging
 from collections.abc import Callable
@@ -10,8 +10,9 @@ from eventbus.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-#: Seconds after a pause in which a starting worker has a canary. A release may be rolled out after
-#: the end of the pause; a rollout takes up to this time.
+#: Seconds after the end of a pause during which a worker that starts first handles a canary. The
+#: value is the maximum duration of a rollout, because a release may be rolled out after the end of
+#: the pause.
 CANARY_WINDOW = 600.0
 
 
@@ -23,19 +24,21 @@ class Decision:
     """
 
     def __init__(self, *, has_canary: bool = True) -> None:
-        """Without a canary, the worker immediately resumes with all messages."""
+        """Without a canary, the worker resumes with all messages immediately."""
         self._has_canary = has_canary
         #: False until the first successful read; until then nothing is consumed.
         self.is_known = False
         #: The pause in effect, if any.
         self.pause: OperatorPause | None = None
-        #: The reason why this worker pauses its service, until the database contains the pause.
+        #: The reason for which this worker pauses its service, until the database contains the
+        #: pause.
         self.unstored: str | None = None
         #: Whether no event has been handled since the pause ended.
         self.needs_canary = False
-        #: Called when this worker pauses its service; set by the consumption of each connection.
+        #: A function that is called when this worker pauses its service. The consumption of each
+        #: connection sets it.
         self.on_pause: Callable[[], None] = lambda: None
-        #: The reason why the last read failed.
+        #: The reason for which the last read failed.
         self._problem: str | None = None
 
     @property

@@ -65,7 +65,8 @@ class EventApp(ServiceApp):
         self.steps["worker"].add(WatchdogStep)
         self.steps["consumer"] |= {TurnStep, ConsumptionStep}
         for event_type in (t for contract in handlers for t in understood(contract)):
-            # Not shared: another app in this process, as in tests, must not receive this handler.
+            # The object is not shared, because another app in this process, as in tests, must not
+            # receive this handler.
             self.task(self._call(event_type), name=event_type, shared=False)
 
     def consumed_queue(self) -> Queue:
@@ -85,7 +86,8 @@ class EventApp(ServiceApp):
     @cached_property
     def decision(self) -> Decision:
         """The decision whether this worker consumes."""
-        # A failed canary would pause the service.
+        # With a limit of 0, the worker must never pause its service. It then has no canary either,
+        # because a failed canary would pause the service.
         return Decision(has_canary=self.settings.parking_burst_limit > 0)
 
     @cached_property
@@ -110,7 +112,8 @@ class EventApp(ServiceApp):
         This runs in a child process, without a connection to the broker. Raises `Failed` with the
         cause.
         """
-        # Not before the fork, which the thread that exports spans would not survive.
+        # Tracing starts after the fork, because the thread that exports spans would not survive a
+        # fork.
         tracing.start(self.main, self.settings, tasks=True)
         return self._handling.handle(
             self.sessions,
@@ -187,8 +190,8 @@ def make_worker(
 
     `config` names a module of Celery settings. `batch_interval` is the minimum number of seconds
     from the start of one batch to the start of the next, unless the next batch is full. It is for
-    services that orders do not wait for: messages that arrive in the interval share a transaction
-    and its cost. Files and connections are not opened before the worker starts.
+    services on which orders do not wait: messages that arrive in the interval share a transaction
+    and its cost. No files or connections are opened before the worker starts.
     """
     app = EventApp(
         service=service,
@@ -200,12 +203,14 @@ def make_worker(
     app.steps["consumer"].add(TaskEventsStep)
 
     def prepare(**_: Any) -> None:
-        # Python's decoder takes several times as long, and accepts invalid JSON such as NaN.
+        # Python's decoder would take several times as long, and would accept invalid JSON such as
+        # NaN.
         register("json", dumps, msgspec.json.decode, "application/json", "utf-8")
-        # Not in a child: loading takes longer than the time limit for its start.
+        # The modules are loaded in the parent, because loading takes longer than the time limit for
+        # the start of a child.
         tracing.prepare(app.settings)
-        # Keep loaded objects shared: the garbage collector's marks would copy their pages to each
-        # child.
+        # Keep the memory of loaded objects shared: the marks of the garbage collector would copy
+        # its pages to each child.
         gc.collect()
         gc.freeze()
 

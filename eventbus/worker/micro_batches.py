@@ -44,7 +44,7 @@ class MicroBatches:
         self._settlement: Settlement = consumer.settlement
         self._observation: Observation = consumer.observation
         self._children: int = consumer.pool.num_processes
-        #: At most one batch per child.
+        #: The running batches, at most one per child.
         self._running: list[Batch] = []
         self._waiting = WaitingMessages(consumer.app.batch_interval)
         #: The message that was last sent alone, during an outage or after a pause of the service.
@@ -76,7 +76,7 @@ class MicroBatches:
     def hold(self) -> None:
         """Return all waiting messages to their queue, and later those of batches that fail."""
         self._is_held = True
-        # A message that was sent before the pause is not the canary after it.
+        # A message that was sent before the pause must not count as the canary after it.
         self._canary = None
         self._give_back()
 
@@ -87,7 +87,7 @@ class MicroBatches:
     def _give_back(self) -> None:
         for inbound in self._waiting.clear():
             inbound.receipt.reject(requeue=True)
-        # Without messages, the worker could not probe.
+        # The pause ends, because the worker has no message left with which it could probe.
         self._pause.abandon()
 
     def _dispatch(self) -> None:
@@ -124,7 +124,7 @@ class MicroBatches:
 
     def _resume(self) -> None:
         self._is_timer_set = False
-        # Through the loop, because an exception in a timer would not leave the timer.
+        # The call goes through the event loop, because the timer would swallow an exception.
         self._consumer.call_soon(self._dispatch)
 
     def _has_idle_child(self) -> bool:
@@ -203,8 +203,8 @@ class MicroBatches:
             log.error("handler crashed its worker process", extra=_log_fields(inbound, cause))
         if cause.verdict is Verdict.SLOW and self._pause.is_slow(inbound.event_id):
             self._pause.begin(f"handlers are too slow: {cause.exception}")
-            # At the end of the queue: this event may itself be slow and must not be the next
-            # canary.
+            # The event returns to the end of the queue, because it may itself be slow and must not
+            # be the next canary.
             self._waiting.put_last(inbound)
             return
         if cause.verdict is Verdict.RETRY:

@@ -14,17 +14,18 @@ from eventbus.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-#: Seconds before the first canary, and the maximum between two canaries. A worker detects the end
-#: of an outage within the longest wait, and one statement every few seconds does not burden a
+#: Seconds before the first canary, and the maximum seconds between two canaries. A worker detects
+#: the end of an outage within that maximum, and one statement every few seconds does not burden a
 #: recovering server.
 FIRST_WAIT, LONGEST_WAIT = 1.0, 10.0
 
-#: Number of different messages in a row, each handled alone, that must be too slow before the cause
-#: is attributed to the infrastructure. Each of the earlier messages is charged one attempt.
+#: Number of different messages in a row that must be too slow, each handled alone, before the cause
+#: is attributed to the infrastructure. Each message before the last is charged one attempt.
 SLOW_IN_A_ROW = 3
 
-#: Seconds for which messages are held. Then a reconnect returns them to their queue, because the
-#: broker closes the channel of a consumer that holds a message too long (30 minutes by default).
+#: Maximum seconds for which messages are held. After that, a reconnect returns them to their queue,
+#: because the broker closes the channel of a consumer that holds a message for too long (30 minutes
+#: by default).
 HOLD_LIMIT = 600.0
 
 

@@ -133,7 +133,7 @@ class ConnectionStep(bootsteps.StartStopStep):
     def stop(self, consumer: Any) -> None:
         """Close the state. At shutdown, first wait briefly, to avoid redeliveries."""
         if consumer.blueprint.state in STOP_CONDITIONS:
-            # Running batches are still acknowledged until `shutdown`.
+            # Running batches can still be acknowledged until `shutdown` is called.
             consumer.copies.flush(timeout=1.0)
         else:
             consumer.end()
