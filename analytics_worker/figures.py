@@ -61,7 +61,7 @@ _COUNTED = tuple(name for name in Sales.__dataclass_fields__ if name != "currenc
 
 def by_minute(session: Session, span: timedelta) -> Sequence[Minute]:
     """Return each minute of the last `span` in which an order was placed, latest first."""
-    # Columns rather than objects: a week has ten thousand rows.
+    # The query selects columns rather than objects, because a week has ten thousand rows.
     columns = [getattr(MinuteRow, name) for name in _COUNTED]
     rows = session.execute(
         select(MinuteRow.minute, MinuteRow.currency, *columns)
@@ -110,7 +110,7 @@ def by_sku(session: Session, span: timedelta, limit: int) -> Sequence[SkuSales]:
 
 
 def behind(session: Session) -> float | None:
-    """Return the seconds since the projections were up to date, or None if they never were."""
+    """Return the seconds since the projections were last up to date, or None if they never were."""
     row = session.execute(select(age(PositionRow.caught_up_at.expression))).first()
     return row[0] if row else None
 

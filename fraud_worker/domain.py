@@ -1,7 +1,7 @@
-"""The rules of the fraud check: pure functions on plain values, and the points of each rule.
+"""The rules of the fraud check, as pure functions on plain values, and the points of each rule.
 
-A rule depends on the order and on the number of orders before it, by the time of each order. The
-judgement of an order therefore does not depend on the arrival or repetition of its event.
+A rule depends on the order and on the number of orders that were placed before it. The judgement of
+an order therefore does not depend on when, or how often, its event arrives.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,9 +26,9 @@ class Rule(StrEnum):
     SKUS = "skus"
 
 
-#: The points that each rule adds to the score of an order that breaks it. A high total or many
-#: orders of one customer are sufficient alone. The other rules require a second sign: an office
-#: shares an address, and a café orders many units of many SKUs.
+#: The points that each rule adds to the score of an order that breaks it. A high total, or many
+#: orders of one customer, is sufficient by itself. The other rules require a second sign, because
+#: an office shares an IP address, and a café orders many units of many SKUs.
 POINTS = {
     Rule.EMAIL_ORDERS: 60,
     Rule.IP_ORDERS: 40,
@@ -37,13 +37,14 @@ POINTS = {
     Rule.SKUS: 30,
 }
 
-#: Bits of an IPv6 address that are assigned to a household or an office, which chooses the rest.
+#: Number of bits of an IPv6 address that identify the network of a household or an office, which
+#: assigns the other bits itself.
 _IPV6_PREFIX = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The largest usual values; `amounts` by currency, in minor units."""
+    """The largest usual values; `amounts` are by currency, in minor units."""
 
     window: timedelta
     email_orders: int
@@ -69,7 +70,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sign:
-    """A rule that an order breaks: the value `found`, and the limit that it exceeds."""
+    """A rule that an order breaks, with the value `found` and the limit that it exceeds."""
 
     rule: Rule
     found: int
@@ -98,7 +99,7 @@ def score(broken: Sequence[Sign]) -> int:
 
 
 def customer_of(email: str) -> str:
-    """Return the customer for which orders with this email address count: case is ignored."""
+    """Return the customer for whom orders with this email address count; case is ignored."""
     return email.lower()
 
 

@@ -9,13 +9,13 @@ from enum import StrEnum
 class Status(StrEnum):
     """The state of an order's reservation."""
 
-    #: All quantities of the order are held.
+    #: All quantities of the order are reserved.
     RESERVED = "RESERVED"
-    #: Quantities were never held, because a SKU was short.
+    #: Quantities were never reserved, because a SKU was short.
     REJECTED = "REJECTED"
-    #: The order was cancelled, and its quantities were released.
+    #: The order was cancelled, and its quantities were released again.
     RELEASED = "RELEASED"
-    #: The goods have left the warehouse. Final, regardless of the previous status.
+    #: The goods have left the warehouse. This status is final, regardless of the previous status.
     SHIPPED = "SHIPPED"
     #: The order was cancelled before its `order.created` arrived: this tombstone prevents a
     #: reservation.

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from eventbus.database.statement import Statement, packed
 from inventory_worker.models import Kind
 
-#: The newest orders of one SKU whose movements are read. The number of older orders does not affect
-#: the cost.
+#: Maximum number of orders of one SKU, from the newest, whose movements are read. Older orders do
+#: not affect the cost.
 LOOKBACK = 1_000
 
 _LOCK = Statement(
@@ -22,7 +22,8 @@ _LOCK = Statement(
     "text[]",
 )
 
-# The only statement that changes a level for an operator: the level and its movement together.
+# This is the only statement that changes a level for an operator. It writes the level and its
+# movement together.
 _ENTER = Statement(
     "enter_movements",
     """
@@ -147,7 +148,7 @@ class Difference:
 
 
 def lock_levels(session: Session, skus: Collection[str]) -> dict[str, Level]:
-    """Lock the levels of these SKUs, in the common sequence; return the existing levels."""
+    """Lock the levels of these SKUs, in the common lock order; return the existing levels."""
     return {
         row.sku: Level(sku=row.sku, on_hand=row.on_hand, reserved=row.reserved)
         for row in _LOCK.run(session, list(skus))

@@ -1,6 +1,6 @@
 """The reservation tables: batches of orders are reserved, released and shipped under locks.
 
-Every transaction locks in the same sequence: levels by SKU, existing reservations by order id, then
+Every transaction locks in the same order: levels by SKU, existing reservations by order id, then
 new reservations by order id. Overlapping transactions wait, but cannot deadlock. SKUs are compared
 by code point, as in Python, because the collation of a database may sort differently. A reservation
 with quantities changes only while its levels are locked.

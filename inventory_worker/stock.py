@@ -14,7 +14,7 @@ from inventory_worker.reservations import add_stock
 #: well within a bigint.
 MAX_ON_HAND = 1_000_000_000_000
 
-#: The SKUs that the orders API accepts. Others could not be ordered.
+#: The pattern of SKUs that the orders API accepts. Other SKUs could not be ordered.
 _SKU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -55,7 +55,7 @@ def receive(session: Session, sku: str, pieces: int, note: Note) -> bool:
     """Add received units to the level of a new or existing SKU.
 
     Returns False if the note's reference was entered before. Raises `InvalidStock` if the level
-    would be too high, or the reference has a different quantity.
+    would be too high, or if the reference was entered with a different quantity.
     """
     level = _locked(session, sku)
     check_on_hand(pieces)
@@ -94,7 +94,7 @@ def _enter(session: Session, level: Level, entry: Entry, note: Note) -> bool:
         return False
     total = level.on_hand + entry.on_hand
     # Goods that are shipped before their receipt is entered leave a negative level, which an entry
-    # may raise.
+    # must be able to raise.
     if total > MAX_ON_HAND or (total < 0 and entry.on_hand < 0):
         raise InvalidStock(f"on_hand would be {total}: must be from 0 to {MAX_ON_HAND}")
     enter(session, [entry], note)

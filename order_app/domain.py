@@ -1,8 +1,8 @@
 """The order: its states and the transitions between them, as pure functions on frozen values.
 
 PENDING becomes CONFIRMED or CANCELLED. CONFIRMED becomes CANCELLED at the request of the customer
-or of an operator, or SHIPPED when the goods have left. SHIPPED and CANCELLED are final.
-Late and duplicate transitions are no-ops: the functions return the order unchanged.
+or of an operator, or SHIPPED when the goods have left the warehouse. SHIPPED and CANCELLED are
+final. Late and duplicate transitions are no-ops: the functions return the order unchanged.
 """
 
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ class Status(StrEnum):
     CONFIRMED = "CONFIRMED"
     #: The goods have left the warehouse.
     SHIPPED = "SHIPPED"
-    #: The order will not be delivered, for a `Reason`.
+    #: The order will not be delivered; the cause is a `Reason`.
     CANCELLED = "CANCELLED"
 
 
@@ -33,7 +33,7 @@ class Reason(StrEnum):
     CUSTOMER = "customer"
     #: The order was still PENDING at its deadline.
     DEADLINE = "deadline"
-    #: An operator cancelled the order; the operator's own words are stored separately.
+    #: An operator cancelled the order. The operator's explanation is stored separately.
     OPERATOR = "operator"
 
 

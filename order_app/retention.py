@@ -20,8 +20,8 @@ RULES = (OUTBOX, INBOX, IDEMPOTENCY_KEYS)
 class RelaySettings(PublishedVersions, DedupWindow, OutboxSettings):
     """The settings of the order relay, which also deletes old rows."""
 
-    #: Days. A client that repeats a request after this time places a second order; clients do not
-    #: keep retrying for a month.
+    #: Days for which idempotency keys are kept. A client that repeats a request after this time
+    #: places a second order, but clients do not keep retrying for a month.
     idempotency_key_retention_days: int = Field(30, ge=1, le=3650)
 
 

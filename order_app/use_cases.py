@@ -23,7 +23,7 @@ from order_app.storage.models import CancellationRow, OrderRow, ShipmentRow
 
 
 class UnknownOrder(Permanent):
-    """There is no order with this id."""
+    """No order has this id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """The position of an order in the list of all orders, newest first."""
+    """The position of an order in the list of all orders, which is sorted newest first."""
 
     created_at: datetime
     id: UUID
@@ -121,7 +121,7 @@ def cancel_as_operator(session: Session, order_id: UUID, *, reason: str, operato
     """Cancel an order for an operator's reason if still possible, and return its current state.
 
     `reason` is stored with the operator's name, and is not part of the event, which continues the
-    trace of the request that placed the order. Cancelling the order again changes nothing. Raise
+    trace of the request that placed the order. Cancelling the order again has no effect. Raises
     `UnknownOrder`.
     """
     row = _locked(session, order_id)
@@ -136,7 +136,7 @@ def cancel_as_operator(session: Session, order_id: UUID, *, reason: str, operato
 
 
 def why_not_cancelled(order: Order, reason: Reason) -> str | None:
-    """Return the reason why the order is not cancelled for `reason`, or None if it is."""
+    """Return why the order is not cancelled for `reason`, or None if it is."""
     match order.status:
         case Status.CANCELLED:
             is_cancelled = order.reason == reason
@@ -158,7 +158,7 @@ def ship_as_operator(session: Session, order_id: UUID, *, operator: str) -> Orde
     """Mark a CONFIRMED order as shipped by an operator, and return its current state.
 
     The operator's name is stored, and is not part of the event, which continues the trace of the
-    request that placed the order. Shipping the order again changes nothing. Raises `UnknownOrder`.
+    request that placed the order. Shipping the order again has no effect. Raises `UnknownOrder`.
     """
     row = _locked(session, order_id)
     now = orders.moment(session)
@@ -169,7 +169,7 @@ def ship_as_operator(session: Session, order_id: UUID, *, operator: str) -> Orde
 
 
 def why_not_shipped(order: Order) -> str | None:
-    """Return the reason why `ship` did not ship the order, or None if it is SHIPPED."""
+    """Return why `ship` did not ship the order, or None if it is SHIPPED."""
     match order.status:
         case Status.SHIPPED:
             return None
@@ -232,8 +232,8 @@ def sweep_deadlines(
             with session.begin_nested():
                 order = domain.cancel(row.to_domain(), Reason.DEADLINE, now=now)
                 _decide(session, row, order, Cause(traceparent=row.traceparent))
-                # The event is written with the next statement: here, so an error stays within the
-                # savepoint.
+                # The event would be written with the next statement. It is written here, so that an
+                # error stays within the savepoint.
                 session.connection().exec_driver_sql("SELECT")
         except Exception as error:
             if outages.reason(error) or outages.contention(error):
@@ -251,7 +251,8 @@ def get(session: Session, order_id: UUID) -> Order:
 
 
 def _locked(session: Session, order_id: UUID) -> OrderRow:
-    # An earlier event of the same transaction may have loaded the row: read its current state.
+    # Read the current state of the row, which an earlier event of the same transaction may have
+    # loaded.
     row = session.get(OrderRow, order_id, with_for_update=True, populate_existing=True)
     if row is None:
         raise UnknownOrder

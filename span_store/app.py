@@ -89,7 +89,7 @@ def _serve(app: Flask, sessions: Sessions, retention: _Retention) -> None:
     @app.errorhandler(psycopg2.Error)
     @app.errorhandler(PoolTimeout)
     def database_down(error: Exception) -> Response:
-        # 503: the sender retries.
+        # The status is 503, after which the sender retries.
         log.error("span store database failed", extra={"exception": type(error).__name__})
         return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the database is unavailable")
 

@@ -59,7 +59,7 @@ class Requests(CallbackScheduler):
         streams.end(self._app)
 
     def watch(self) -> None:
-        """Limit the time of bodies from now on. Must be called after the last fork."""
+        """Limit the time of bodies from now on; must be called after the last fork."""
         self._bodies.watch()
 
     def _begin(self, arrived: Any) -> None:
@@ -81,7 +81,7 @@ class Requests(CallbackScheduler):
         if isinstance(body, HTTPStatus):
             edge.refuse(environ, body, _REASONS[body], "body")
             body = b""
-        # A body that was skipped is not empty.
+        # A body that was skipped must not be treated as empty.
         environ.setdefault("wsgi.input", io.BytesIO(body))
         response = _Response()
         try:

@@ -10,7 +10,7 @@ class RateLimit:
 
     def __init__(self, requests_per_minute: int) -> None:
         self._limiter = Throttled(
-            # It stores a single timestamp per key, and needs no cleanup thread.
+            # This algorithm stores a single timestamp per key, and needs no cleanup thread.
             using=RateLimiterType.GCRA.value,
             quota=rate_limiter.per_min(requests_per_minute, burst=requests_per_minute),
             store=MemoryStore(),

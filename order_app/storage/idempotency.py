@@ -66,7 +66,7 @@ def order_of(session: Session, claim: Claim) -> UUID:
     earliest = columns.where(*same_key).order_by(IdempotencyKey.created_at)
     stored = session.execute(earliest).first()
     if stored is None:
-        # Retention has just deleted the key: the client's next attempt places a new order.
+        # Retention has just deleted the key. The client's next attempt places a new order.
         raise KeyReused("The key has just expired.")
     if not claim.matches(stored.fingerprint):
         raise KeyReused

@@ -24,7 +24,7 @@ from order_app.domain import Draft, Order
 from order_app.settings import ApiSettings
 from order_app.storage.idempotency import Claim
 
-#: The Flask-SQLAlchemy bind of the intake's separate connections.
+#: The name of the Flask-SQLAlchemy bind with the intake's separate connections.
 BIND = "intake"
 
 #: The times of an order and its event are those of the database: a single clock for all processes
@@ -143,7 +143,7 @@ def _row(placing: Placing) -> dict[str, Any]:
         "lines": order.lines,
         "event_id": event.id,
         "type": event.type,
-        # Unparsed: the column stores exactly the text that is published.
+        # The text is not parsed, because the column stores exactly the text that is published.
         "event": msgspec.Raw(codec.encode(event)),
     }
     if claim:

@@ -20,16 +20,17 @@ from order_app.domain import Status, reason_of, status_of
 from order_app.storage.models import OrderRow
 from order_app.use_cases import Position
 
-#: A query of the columns below.
+#: A query that selects the columns below.
 Query = Select[*tuple[Any, ...]]
 
-#: The newest orders of one address that a search for a status examines. A customer has fewer.
+#: Maximum number of orders of one address, from the newest, that a search for a status examines. A
+#: customer has fewer orders.
 SCANNED = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criteria:
-    """Criteria that an order must meet; an empty criterion is met by all orders.
+    """Criteria that an order must meet; every order meets an empty criterion.
 
     `since` is inclusive and `until` is exclusive; both are compared with the time at which the
     order was placed.
