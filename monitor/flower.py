@@ -34,7 +34,7 @@ OFFLINE_LIMIT = 600
 
 
 class PatientEvents(Events):
-    """A receiver that retries at a constant interval; Flower's doubles it without a limit."""
+    """A receiver that retries at a constant interval; Flower's own doubles it without limit."""
 
     def run(self) -> None:
         """Receive task events, and reconnect whenever the connection is lost."""

@@ -31,7 +31,8 @@ _POOL_SIZE = 2
 #: would be sent again.
 LONGEST_STEP = 900.0
 
-# The metrics of this process report this delivery, of which there is only one.
+# The metrics of this process report this position and this outage, because it has only one
+# delivery.
 _position, _outage = Position(), Outage()
 
 

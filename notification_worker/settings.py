@@ -65,7 +65,7 @@ class MailerSettings(DedupWindow, ServiceSettings):
     #: is a quarter of a year, in which customers ask about their emails. A row contains the
     #: customer's address.
     notification_retention_days: int = Field(90, ge=1, le=3650)
-    #: The login, which only some mail servers require.
+    #: The user name and password, which only some mail servers require.
     smtp_username: str | None = None
     smtp_password: SecretStr | None = Field(None, validate_default=True)
     #: The older form of `SMTP_TLS=starttls`.

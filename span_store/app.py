@@ -47,7 +47,7 @@ def create_app(settings: SpanStoreSettings | None = None) -> Flask:
 
 
 class _Retention:
-    """Periodic deletion of old spans when new ones arrive, as only then does the table grow."""
+    """Periodic deletion of old spans, when new spans arrive: only then does the table grow."""
 
     def __init__(self, age: timedelta) -> None:
         self._age = age

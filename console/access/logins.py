@@ -10,11 +10,11 @@ from console.access.models import LoginRow, PersonRow
 from console.access.people import person_of
 from console.access.rights import Person
 
-#: Age of `used_at` at which it is written again: a page view in between costs no write.
+#: Age at which `used_at` is written again, so that not every page view causes a write.
 _PRECISION = timedelta(minutes=1)
 
-#: Ended logins that are deleted in one transaction, so that it is short; the next login deletes
-#: more.
+#: Maximum number of ended logins that are deleted in one transaction, which is therefore short. The
+#: next login deletes more.
 _DELETED_TOGETHER = 1_000
 
 

@@ -19,23 +19,23 @@ from eventbus.database import db
 from eventbus.messaging.stream import Start
 from eventbus.settings.database import DatabaseSettings as ServiceDatabase
 
-#: SKUs in a report.
+#: Maximum number of SKUs in a report.
 SKUS = 20
 
-#: Seconds for one statement of a replay: the final swap copies all rebuilt rows.
+#: Maximum seconds for one statement of a replay. The final swap copies all rebuilt rows.
 _STATEMENT_TIMEOUT = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The last minutes, the latest first, their totals, and the SKUs with the highest revenue."""
+    """The last minutes, latest first, their totals, and the SKUs with the highest revenue."""
 
     minutes: Sequence[Minute]
     in_all: Sequence[Sales]
     skus: Sequence[SkuSales]
     #: Seconds since the figures last contained the whole stream, or None if they never have.
     behind: float | None
-    #: Messages of the stream that are not in the figures.
+    #: Number of messages of the stream that are not in the figures.
     skipped: int
 
 
@@ -87,7 +87,7 @@ def _engine(settings: ReplaySettings, **session: str) -> Iterator[Engine]:
         "role": owner_name(ANALYTICS.name),
         "idle_in_transaction_session_timeout": "10min",
     }
-    # Two connections: one holds the lock that excludes another replay.
+    # The replay uses two connections, one of which holds the lock that excludes another replay.
     engine = db.engine(database, pool_size=2, session=session)
     try:
         yield engine

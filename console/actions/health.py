@@ -31,14 +31,16 @@ class Kind(StrEnum):
     MISSING_BINDING = "missing_binding"
     #: The messages of a queue are not consumed.
     NO_CONSUMER = "no_consumer"
-    #: A queue was full and dropped events, and the process that reads them from the stream has not
-    #: recorded it yet.
+    #: A queue was full and has dropped events, and the process that reads them from the stream has
+    #: not recorded the drop yet.
     OVERFLOWED = "overflowed"
-    #: Fewer than a majority of a queue's replicas are available: it neither accepts nor delivers.
+    #: Fewer than a majority of a queue's replicas are available, so the queue neither accepts nor
+    #: delivers messages.
     LOST_QUORUM = "lost_quorum"
-    #: A queue or stream has fewer replicas than the cluster allows: the loss of one node loses it.
+    #: A queue or stream has fewer replicas than the cluster allows, so the loss of one node may
+    #: lose it.
     FEW_REPLICAS = "few_replicas"
-    #: A queue has reached half of its limit; at the limit the broker rejects events.
+    #: A queue has reached half of its limit. At the limit, the broker rejects events.
     HALF_FULL = "half_full"
 
 
@@ -60,7 +62,8 @@ class BrokerHealth:
     """The state and the problems of a broker that responds."""
 
     findings: tuple[Finding, ...]
-    #: Queues whose consumers the broker does not report: neither a finding nor a sign of health.
+    #: Queues whose consumers the broker does not report, which is neither a finding nor a sign of
+    #: health.
     unknown: tuple[str, ...]
     #: Other differences from the code, harmless so far; users and permissions are not compared.
     drift: tuple[Difference, ...]

@@ -18,7 +18,7 @@ from eventbus.topology.service import Service
 #: The services that have a parking lot, by name.
 CONSUMERS = {service.name: service for service in kombu_topology.CONSUMERS}
 
-#: Events that an error message lists.
+#: Maximum number of events that an error message lists.
 _LISTED = 10
 
 
@@ -26,7 +26,7 @@ _LISTED = 10
 class Listing:
     """The oldest messages of a parking lot, and the number of all that are not held by others.
 
-    `unread` is as `other_readers` returns it.
+    `unread` is the result of `other_readers`.
     """
 
     service: Service
@@ -78,9 +78,10 @@ def redrive(
 ) -> int:
     """Redrive the messages of these events, calling `report` after each; return how many.
 
-    With `digest`, only those whose body has this SHA-256. Raises `ActionError` if an event is
-    parked with different bodies; nothing changes then. Also raises it naming the events that are
-    not parked, and those that stay parked, after redriving the others.
+    With `digest`, only messages whose body has this SHA-256 are redriven. Raises `ActionError` if
+    an event is parked with different bodies; nothing is changed in this case. Also raises
+    `ActionError`, after redriving the other events, naming the events that are not parked and those
+    that stay parked.
     """
     redriven = _Redriven(settings)
     with parking_lot(settings, service) as lot:

@@ -15,10 +15,11 @@ from console.settings import BrokerAdminSettings
 from eventbus.messaging.untrusted import storable, text
 from eventbus.topology.service import Service
 
-#: Characters of a body that are shown: an event has hundreds, another message may have more.
+#: Maximum number of characters of a body that are shown. An event has hundreds; another message may
+#: have more.
 BODY_LIMIT = 20_000
 
-#: Characters of a header that are shown.
+#: Maximum number of characters of a header that are shown.
 HEADER_LIMIT = 4_000
 
 

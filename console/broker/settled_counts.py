@@ -13,7 +13,8 @@ from amqp import Channel
 from console.errors import ActionError
 from eventbus.messaging.amqps import Connection
 
-#: Seconds to wait. Another consumer may take a returned message before it is counted.
+#: Maximum seconds to wait for the count. Another consumer may take a returned message before it is
+#: counted.
 _TIMEOUT = 10.0
 _POLL = 0.01
 

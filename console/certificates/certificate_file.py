@@ -12,7 +12,7 @@ from cryptography import x509
 
 from console.errors import ActionError
 
-#: A certificate in PEM format: a server's file also contains its key.
+#: The pattern of a certificate in PEM format. A server's file also contains its key.
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", re.DOTALL)
 
 

@@ -25,7 +25,7 @@ from console.stock import report as texts
 from inventory_worker.movements import Note
 from inventory_worker.stock import MAX_ON_HAND, correct, count, receive
 
-#: Differences that `check` lists.
+#: Maximum number of differences that `check` lists.
 _DIFFERENCES = 100
 
 #: The effect of a command that changes the stock of a SKU.

@@ -42,7 +42,7 @@ def begin(
 
     Raises `ActionError` for an invalid reason.
     """
-    # Every viewer of the console can read it.
+    # Addresses are masked, because every viewer of the console can read the reason.
     reason = masked(checked("reason", reason))
     with transaction(settings, service) as session:
         return operator_pause.begin(session, reason=reason, by=storable(operator))

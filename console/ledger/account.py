@@ -12,32 +12,34 @@ from common.kombu_topology import SERVICES
 from eventbus.events.versions import versions
 from eventbus.topology.service import Service
 
-#: Open events of one service that are examined one by one; all are in memory.
+#: Maximum number of open events of one service that are examined one by one; all are in memory.
 OPEN_LIMIT = 100_000
 
 
 class Place(StrEnum):
     """The place of an event, from the point of view of one service that consumes it."""
 
-    #: In the outbox, not published yet.
+    #: The event is in the outbox, and not published yet.
     UNSENT = "unsent"
-    #: In the service's queue or its worker, or not proven to be elsewhere.
+    #: The event is in the service's queue or its worker, or not proven to be elsewhere.
     IN_FLIGHT = "in flight"
-    #: In a retry tier.
+    #: The event is in a retry tier.
     RETRYING = "retrying"
-    #: In the parking lot, or among the messages of the stream that the service has skipped.
+    #: The event is in the parking lot, or among the messages of the stream that the service has
+    #: skipped.
     PARKED = "parked"
-    #: Discarded by an operator, who can restore it for a while.
+    #: An operator has discarded the event, and can restore it for a while.
     DISCARDED = "discarded"
-    #: In the stream, from which the service has yet to read it.
+    #: The event is in the stream, from which the service has yet to read it.
     IN_STREAM = "in the stream"
-    #: In the service's inbox.
+    #: The event is in the service's inbox.
     HANDLED = "handled"
-    #: In none of the other places.
+    #: The event is in none of the other places.
     MISSING = "missing"
-    #: Sent so long ago that the inbox may have deleted its id.
+    #: The event was sent so long ago that the inbox may have deleted its id.
     EXPIRED = "expired"
-    #: Older than every event that the service has handled: published before the service subscribed.
+    #: The event is older than every event that the service has handled, and was therefore published
+    #: before the service subscribed.
     EARLIER = "earlier"
 
 
@@ -50,7 +52,7 @@ class OutboxEvent(NamedTuple):
 
 
 class OpenEvent(NamedTuple):
-    """An event that was sent, and that its consumer has not handled. `outbox` names its source."""
+    """An event that was sent, and that its consumer has not handled; `outbox` names its source."""
 
     id: UUID
     type: str
@@ -66,14 +68,15 @@ class Account:
     #: The lowest id in the service's inbox; None if the inbox is empty.
     first: UUID | None = None
     counts: Counter[Place] = field(default_factory=Counter)
-    #: In the order of the scan, at most `OPEN_LIMIT`.
+    #: The open events, in the order of the scan, at most `OPEN_LIMIT`.
     open: dict[UUID, OpenEvent] = field(default_factory=dict)
-    #: Open events beyond the limit: counted as in flight, and not examined.
+    #: Number of open events beyond the limit, which count as in flight, and are not examined.
     unexamined: int = 0
     missing: list[OpenEvent] = field(default_factory=list)
-    #: Messages of the parking lot whose event is also in the inbox. They are harmless duplicates.
+    #: Number of messages in the parking lot whose event is also in the inbox. They are harmless
+    #: duplicates.
     parked_duplicates: int = 0
-    #: The reason why open events could not be examined; empty if they were.
+    #: The reason for which open events could not be examined; empty if they were examined.
     unproven: str = ""
     _is_owed: dict[str, bool] = field(default_factory=dict)
 

@@ -22,7 +22,7 @@ from eventbus.messaging import untrusted
 from eventbus.outbox.table import outbox
 from eventbus.topology.service import Service
 
-#: Rows of a page: one transaction, which takes a few milliseconds.
+#: Maximum number of rows of a page, which one transaction reads in a few milliseconds.
 PAGE = 1_000
 
 #: The services that have an outbox.
@@ -47,7 +47,7 @@ class Books:
     """
 
     def __init__(self, databases: Mapping[str, Sessions]) -> None:
-        #: By the service's name.
+        #: The databases, by the service's name.
         self.databases = databases
 
     @classmethod
@@ -134,7 +134,7 @@ class Books:
 
 
 def lowest_id(moment: datetime) -> UUID:
-    """Return a UUIDv7 below the id of every event that was appended since a moment."""
+    """Return a UUIDv7 below the id of every event that was appended since a time."""
     return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
 
 

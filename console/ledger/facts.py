@@ -25,7 +25,7 @@ from order_app.storage.models import LineRow, OrderRow
 Fact = Any
 
 
-#: A status of a newer release has no rule.
+#: The statuses to which rules apply; a status of a newer release has no rule.
 _HOLDING: Mapping[str, tuple[str, ...]] = {
     Status.CONFIRMED: (Held.RESERVED, Held.SHIPPED),
     Status.SHIPPED: (Held.SHIPPED,),
@@ -62,9 +62,9 @@ class Comparison:
     """A comparison of orders with the records of one service."""
 
     service: Service
-    #: Returns the facts of these orders, by the order's id.
+    #: A function that returns the facts of these orders, by the order's id.
     read: Callable[[Session, Sequence[UUID]], Mapping[UUID, Fact]]
-    #: Returns the disagreement, or None. The fact is None if the service has none.
+    #: A function that returns the disagreement, or None. The fact is None if the service has none.
     problem: Callable[[OrderFacts, Fact | None], str | None]
 
 

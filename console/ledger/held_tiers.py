@@ -9,15 +9,15 @@ from console.broker.parked_message import event_id
 from console.broker.state import Object, figure
 from eventbus.messaging.amqps import Connection
 
-#: Messages of one tier that can be held.
+#: Maximum number of messages of one tier that can be held.
 HOLD_LIMIT = 10_000
 
 
 class HeldTiers:
     """Consumers that never acknowledge: the messages that they hold do not expire into the queue.
 
-    The messages return to their places with `release`, or with the connection. `arrived` is called
-    with each message.
+    The messages return to their places when `release` is called or the connection ends. `arrived`
+    is called with each message.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Repair of missing events: each is published again, only to the service that lacks it."""
+"""Repair of missing events: each is published again, but only to the service that lacks it."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from eventbus.messaging.event_message import task_headers
 from eventbus.outbox.table import outbox
 from eventbus.topology.service import Service
 
-#: Events that are published together.
+#: Number of events that are published together.
 BATCH = 100
 
 

@@ -1,4 +1,4 @@
-"""The journal of orders: their events in the outboxes, and how each service has handled them."""
+"""The journal of orders: their events in the outboxes, and the handling by each service."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +21,12 @@ from eventbus.outbox.lanes import BEHIND, REPAIR
 from eventbus.outbox.table import outbox
 from eventbus.topology.service import Service
 
-#: Events that are read from one outbox or inbox, the oldest first. An order has a few.
+#: Maximum number of events that are read from one outbox or inbox, oldest first. An order has a few
+#: events.
 LIMIT = 2_000
 
-#: Seconds without a pass after which a relay counts as stopped; normally it has one per second.
+#: Seconds without a pass after which a relay counts as stopped; normally, a pass takes place every
+#: second.
 STOPPED_AFTER = 15.0
 
 
@@ -43,7 +45,7 @@ _COLUMNS = (
 class Sent:
     """An event of an order; `sent_at` is None until the broker has confirmed it.
 
-    `problem` is the reason why it is not sent, and empty if it is.
+    `problem` is the reason for which it is not sent, and empty if it is sent.
     """
 
     id: UUID
@@ -76,9 +78,9 @@ class Inbox:
 
 @dataclass(frozen=True, kw_only=True)
 class Journal:
-    """The events of orders in the order of their creation, and the inboxes by service.
+    """The events of orders, sorted by their creation, and the inboxes by service.
 
-    `unread` are the databases that could not be read: the problem by service.
+    `unread` contains the problem of each database that could not be read, by service.
     """
 
     events: tuple[Sent, ...]
@@ -107,7 +109,7 @@ def read(
 
 
 def _sent(session: Session, source: Service, order_ids: Sequence[UUID]) -> Iterator[Sent]:
-    # No index has this order, so only the index of subjects can be read.
+    # No index has this sort order, so only the index of subjects can be used.
     query = select(*_COLUMNS).order_by(outbox.c.created_at, outbox.c.event_id).limit(LIMIT)
     rows = session.execute(query.where(outbox.c.subject.in_(order_ids))).all()
     is_waiting = any(row.sent_at is None for row in rows)

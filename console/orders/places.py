@@ -24,7 +24,8 @@ from console.orders.stopped import Stop, stopped
 from console.settings import RedriveSettings
 from eventbus.topology.service import Service
 
-#: Seconds for the search of the queues: enough to receive the messages of the retry tiers.
+#: Maximum seconds for the search of the queues, which is sufficient to receive the messages of the
+#: retry tiers.
 SEARCH = 1.0
 
 
@@ -32,7 +33,8 @@ SEARCH = 1.0
 class Places:
     """The deliveries of orders' events, in the order of the events.
 
-    `problem` is the reason why messages could not be searched for; these count as in flight.
+    `problem` is the reason for which messages could not be searched for. Their events count as in
+    flight.
     """
 
     deliveries: list[Delivery] = field(default_factory=list)
@@ -54,8 +56,8 @@ def find(
 ) -> Places:
     """Return where the events of a journal are for each of these services that consumes them.
 
-    A search of the queues takes at most `seconds`; from 20 on, it can prove that an event is lost.
-    Retries of a service with open events wait for the search.
+    A search of the queues takes at most `seconds`. With 20 or more, it can prove that an event is
+    lost. Retries of a service with open events wait for the search.
     """
     accounts = {service.name: Account(service=service) for service in services}
     expiry = datetime.now(UTC) - timedelta(days=settings.inbox_retention_days)
@@ -136,7 +138,7 @@ def _delivery(
 
 
 def _is_earlier(service: Service, inbox: Inbox | None, event: Sent) -> bool:
-    # An essential service has consumed events since the first order, so its first event may be
+    # An essential service has consumed events since the first order, so even its first event may be
     # stuck.
     if service.essential or inbox is None or inbox.first is None:
         return False
@@ -149,7 +151,7 @@ def _explained(
     read: Journal,
     deliveries: Sequence[Delivery],
 ) -> list[Delivery]:
-    """Return the deliveries; those in flight with the reason why their service does not consume."""
+    """Return the deliveries, adding to those in flight why their service does not consume."""
     awaited = {each.service for each in deliveries if each.place is Place.IN_FLIGHT}
     if not awaited:
         return list(deliveries)

@@ -9,7 +9,7 @@ from console.broker.parked_message import Parked
 
 @dataclass(frozen=True, kw_only=True)
 class Criteria:
-    """Criteria that a message must meet, each by one of its values; an empty one always holds."""
+    """Criteria that a message must meet, each by one of its values; empty criteria are met."""
 
     types: tuple[str, ...] = ()
     #: Classes of exceptions, or reasons of the broker, as `orderctl parked groups` shows them.

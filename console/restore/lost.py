@@ -11,11 +11,11 @@ from console.settings import LedgerSettings
 from eventbus.messaging.stream import Start
 from eventbus.topology.service import Service
 
-#: Ids that are listed; all are counted.
+#: Maximum number of ids that are listed; all ids are counted.
 LIMIT = 1_000
 
-#: Time by which a row of an outbox may be deleted before it is due: the difference between the
-#: clocks of the broker and the database.
+#: The time by which a row of an outbox may be deleted before it is due, which is the difference
+#: between the clocks of the broker and the database.
 _SLACK = timedelta(hours=1)
 
 
@@ -31,7 +31,7 @@ class Named:
 
     @property
     def ids(self) -> list[UUID]:
-        """The ids that are kept, in the sequence in which they were added."""
+        """The ids that are kept, in the order in which they were added."""
         return list(self._ids)
 
     def add(self, ids: Iterable[UUID]) -> None:

@@ -47,7 +47,7 @@ class Letter:
     content: bytes
 
     def __post_init__(self) -> None:
-        """Reject an address that would be several lines of the dialogue."""
+        """Reject an address that would end a line of the dialogue."""
         if not (self.sender + self.recipient).isprintable():
             raise ValueError("an address contains a line break or another control character")
 

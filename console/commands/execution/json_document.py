@@ -75,7 +75,7 @@ def _reporting(name: str, fields: tuple[str, ...], run: Callable[..., Any]) -> C
         click.get_current_context().meta[_ATTRIBUTE] = values
         status, reason = 0, None
         try:
-            # The lines for a reader.
+            # These lines are printed for a reader.
             with redirect_stdout(io.StringIO()):
                 return run(**parameters)
         except BaseException as error:
@@ -100,7 +100,7 @@ def _ended(error: BaseException) -> tuple[int, str | None]:
         case SystemExit(code=None):
             return 0, None
         case SystemExit(code=text):
-            # A text: invalid settings.
+            # The code is a text if the settings are invalid.
             return 1, str(text)
         case click.Abort():
             return 1, "interrupted"

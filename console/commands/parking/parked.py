@@ -31,7 +31,7 @@ def _digest(_context: click.Context, _option: click.Parameter, value: str | None
     return value
 
 
-#: An option for one of several bodies that an event is parked with.
+#: An option that selects one of several bodies with which an event is parked.
 DIGEST = click.option(
     "--digest",
     metavar="SHA-256",

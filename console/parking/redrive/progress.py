@@ -26,10 +26,11 @@ from console.parking.journal import Change
 from console.parking.redrive import plans
 from eventbus.database.db import Sessions, transaction
 
-#: The rank of messages that a run has not found: they are redriven last.
+#: The rank of messages that a run has not found, which are redriven last.
 _NOT_FOUND = 100
 
-#: Changes after which a message is not in the parking lot, or not with the body that was planned.
+#: The kinds of changes after which a message is no longer in the parking lot, or has another body
+#: than the planned one.
 _REMOVING = {Change.DISCARDED, Change.EDITED}
 
 
@@ -179,14 +180,15 @@ def _note(session: Session, plan_id: int, notes: Mapping[int, str]) -> None:
     values = literal(list(notes), ARRAY(Integer)), literal(list(notes.values()), ARRAY(Text))
     given = func.unnest(*values).table_valued(*columns).render_derived()
     rows = update(ItemRow).where(ItemRow.plan_id == plan_id, ItemRow.position == given.c.position)
-    # The rows are not in memory.
+    # The session does not contain the rows, so it needs no synchronization.
     session.execute(
         rows.values(note=given.c.note), execution_options={"synchronize_session": False}
     )
 
 
 def _at(positions: Collection[int]) -> ColumnElement[bool]:
-    # One parameter, regardless of the size of the stage: the number of parameters may be limited.
+    # The values are one parameter, regardless of the size of the stage, because the number of
+    # parameters may be limited.
     return ItemRow.position == any_(literal(list(positions), ARRAY(Integer)))
 
 
