@@ -14,7 +14,7 @@ HOLD_LIMIT = 10_000
 
 
 class HeldTiers:
-    """Consumers that never acknowledge: the messages that they hold do not expire into the queue.
+    """Consumers that never acknowledge, so messages that they hold do not expire.
 
     The messages return to their places when `release` is called or the connection ends. `arrived`
     is called with each message.

@@ -196,7 +196,7 @@ def _matches(command: Entered, entry: StockEntry) -> bool:
 def _is_imported(command: Entered, imports: set[str]) -> bool:
     if command.reference is not None:
         return command.reference in imports
-    # The command without a document made a reference from its time.
+    # Without a document, the command has made a reference from its time.
     first, last = command.begun_at - _SLACK, command.done_at + _SLACK
     return any(
         f"import-{first:%Y%m%dT%H%M%S}" <= each <= f"import-{last:%Y%m%dT%H%M%S}~"

@@ -22,7 +22,7 @@ from testkit.campaign.verdict import Verdict
 from testkit.eventually import eventually
 from testkit.processes.stack import Stack
 
-#: Orders per second.
+#: Rate of the orders, per second.
 _RATE = 10.0
 
 #: Maximum number of orders, as a multiple of those in the plan: faults may take longer.
@@ -34,10 +34,10 @@ _FIRST, _LAST = 1_000_000, 2_000_000
 #: The minimum and the maximum number of faults in a run.
 _FAULTS = (5, 8)
 
-#: Seconds; one of these values is the deadline of all orders of a run.
+#: Deadlines in seconds, of which one applies to all orders of a run.
 _DEADLINES = (15, 900)
 
-#: Units that the warehouse receives: KETTLE is out of stock after some orders.
+#: The units that the warehouse receives. KETTLE is out of stock after some orders.
 _STOCK = {"TEA": 100_000, "KETTLE": 20}
 
 #: Seconds between two actions of the nemesis.

@@ -16,17 +16,17 @@ from testkit.processes.stack import Stack
 #: there are never more.
 _CLIENTS = 128
 
-#: Seconds for a response, within which every request must end.
+#: Maximum seconds for a response, within which every request must end.
 _TIMEOUT = 10.0
 
-#: Attempts of a request with an idempotency key, and seconds between them.
+#: Number of attempts of a request with an idempotency key, and seconds between two attempts.
 _ATTEMPTS, _PAUSE = 8, 1.0
 
-#: An order may be shipped once this many orders were placed after it, because it is then most
+#: Number of orders that are placed after an order before it may be shipped, because it is then most
 #: likely decided.
 _SHIPPED_AFTER = 20
 
-#: Of several attempts, the first of these outcomes is that of the request.
+#: Outcomes by precedence: if a request has several attempts, its outcome is the first of these.
 _STRONGEST = (Outcome.OK, Outcome.UNKNOWN, Outcome.FAILED)
 
 #: The domain of the customers' addresses.

@@ -19,11 +19,11 @@ _NAMED = 5
 #: sweep waits for four seconds, and a program may take ten to start on a busy machine.
 _LATEST, _RETURN = 5.0, 14.0
 
-#: Messages for each event, and messages beyond that for each fault: two full batches of a relay,
-#: which are sent again if their confirms or marks are lost.
+#: Maximum number of messages for each event, and number of additional messages for each fault: two
+#: full batches of a relay, which are sent again if their confirms or marks are lost.
 _MESSAGES, _AGAIN = 1.1, 1_000
 
-#: Where an event may be at rest, if it is not missing.
+#: The places in which an event may be at rest, if it is not missing.
 _AT_REST = {Place.HANDLED, Place.PARKED, Place.MISSING}
 
 #: The program and the server that the sweep of overdue orders needs.
@@ -39,7 +39,7 @@ class Kind(StrEnum):
     LOST = "lost"
     DOUBLED = "doubled"
     STUCK = "stuck"
-    #: In a wrong order, or a wrong response.
+    #: The events are in the wrong order, or a response is wrong.
     WRONG = "wrong"
 
 
@@ -207,7 +207,7 @@ def messages_are_bounded(evidence: Evidence) -> Iterator[Violation]:
         yield Violation("I11", Kind.DOUBLED, text)
 
 
-#: Valid at any time.
+#: The invariants that hold at any time.
 ALWAYS: tuple[Invariant, ...] = (
     each_request_has_its_order,
     each_change_is_kept,
@@ -218,7 +218,7 @@ ALWAYS: tuple[Invariant, ...] = (
     messages_are_bounded,
 )
 
-#: Valid at rest.
+#: The invariants that hold at rest.
 AT_REST: tuple[Invariant, ...] = (
     each_event_has_its_place,
     the_stock_matches_the_orders,

@@ -11,7 +11,7 @@ from testkit.campaign.campaign import Plan
 from testkit.campaign.verdict import Verdict
 from testkit.servers.workers import become
 
-#: Runs plans one after the other, in the process with this number.
+#: A function that runs plans one after the other, in the process with this number.
 Work = Callable[[Iterator[Plan], int], Iterable[Verdict]]
 
 

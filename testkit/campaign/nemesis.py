@@ -10,7 +10,7 @@ from testkit.campaign.fault import Fault
 from testkit.campaign.faults import FAULTS
 from testkit.campaign.system import System
 
-#: The share of the orders after which the first fault starts, and the last one.
+#: The shares of the orders after which the first and the last fault start.
 _FIRST, _LAST = 0.05, 0.85
 
 
@@ -23,7 +23,7 @@ class Injection:
     due_after: int
     began: float = 0.0
     ended: float = 0.0
-    #: `time.monotonic()` from which it is healed.
+    #: The time (`time.monotonic()`) from which the fault is healed.
     _until: float = 0.0
 
     def inject(self) -> None:
@@ -48,9 +48,9 @@ class Nemesis:
     """The faults of a campaign. Those that affect different targets may overlap."""
 
     system: System
-    #: In the order in which they are due.
+    #: The planned faults, in the order in which they are due.
     plan: Sequence[Injection]
-    #: In the order in which they were injected.
+    #: The injected faults, in the order of their injection.
     injected: list[Injection] = field(default_factory=list)
     _waiting: list[Injection] = field(default_factory=list)
     _active: list[Injection] = field(default_factory=list)

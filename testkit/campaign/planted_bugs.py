@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-#: The programs that a bug is planted in, by the bug's name.
+#: The programs in which a bug is planted, by the bug's name.
 BUGS: Mapping[str, tuple[str, ...]] = {
     "mark_before_confirm": ("order-relay", "inventory-relay"),
     "ack_before_commit": ("order-worker", "inventory-worker", "notification-worker"),

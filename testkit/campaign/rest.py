@@ -29,7 +29,7 @@ SELECT count(*) FROM notifications
 WHERE status = 'PENDING' AND next_attempt_at < now() + interval '10 minutes'
 """
 
-# A reader applies the stream in sequence, so the last events are enough.
+# A reader applies the stream in order, so the last events are sufficient.
 _LAST = "SELECT concat(event_id, ' ', type) FROM outbox ORDER BY id DESC LIMIT 20"
 _APPLIED = "SELECT event_id FROM inbox WHERE event_id = ANY(:ids)"
 

@@ -15,7 +15,7 @@ from deploy.local.processes.programs import Health
 from testkit.network.proxy import Proxy
 from testkit.processes.stack import Stack
 
-#: The programs of a campaign, in start order: all but the console and monitoring.
+#: The programs of a campaign, in the order of their start: all except the console and monitoring.
 PROGRAMS = tuple(
     program.name
     for program in programs.PROGRAMS

@@ -21,7 +21,8 @@ class Verdict:
     seen: Counter[str] = field(default_factory=Counter)
     #: The duration of each part of the campaign.
     seconds: dict[str, float] = field(default_factory=dict)
-    #: By the kind of fault: seconds from the end of each fault to the next decision about an order.
+    #: The seconds from the end of each fault to the next decision about an order, by the kind of
+    #: fault.
     recoveries: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def line(self) -> str:

@@ -43,7 +43,7 @@ class Mailbox:
 
     def start(self) -> None:
         """Listen, on the same port as before."""
-        # It logs five lines for each email.
+        # aiosmtpd logs five lines for each email.
         logging.getLogger("mail.log").setLevel(logging.WARNING)
         self._controller = Controller(self, hostname=self.host, port=self.port)
         self._controller.start()

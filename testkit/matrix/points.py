@@ -38,7 +38,7 @@ class Step:
 
     function: str
     programs: tuple[str, ...]
-    #: The local part of the customer's address, which decides how the inventory's handler fails.
+    #: The local part of the customer's address, which determines how the inventory's handler fails.
     customer: str = "ada"
 
 

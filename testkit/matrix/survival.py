@@ -21,7 +21,7 @@ from testkit.eventually import eventually
 from testkit.matrix.points import REDRIVE, STEPS, Cell, Way
 from testkit.matrix.redrive import Redrive
 
-#: Units that the warehouse receives.
+#: The units that the warehouse receives.
 _STOCK = {"TEA": 1_000_000}
 
 #: Minimum number of orders that are placed before the program is interrupted.
@@ -138,9 +138,10 @@ class Matrix:
 
     @contextmanager
     def _resuming(self, cell: Cell, crash: _Crash, resume: Callable[[], object]) -> Iterator[None]:
-        """Let a suspended process continue after some seconds; wait for that after the block.
+        """Resume a suspended process after some seconds; wait for its resumption after the block.
 
-        On a separate thread, because the order that the process is handling waits for it.
+        This takes place on a separate thread, because the order that the process is handling waits
+        for the resumption.
         """
         ended = threading.Event()
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import httpx
 
-#: Trusts no certificate. By default, each new client loads all public CA certificates, which takes
-#: longer than its requests.
+#: A TLS context that trusts no certificate. By default, each new client loads all public CA
+#: certificates, which takes longer than its requests.
 _NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 

@@ -28,7 +28,7 @@ class Clock:
         """Set the clock this many seconds ahead of the time, or behind it if negative."""
         new = self.file.with_suffix(".new")
         new.write_text(str(seconds))
-        # Atomic: a concurrent reader gets the old shift or the new one.
+        # The replacement is atomic, so a concurrent reader gets the old shift or the new one.
         new.rename(self.file)
 
     @property

@@ -27,7 +27,7 @@ from deploy.local import REPOSITORY
 #: Variables that the interpreter reads at its start, before a fork can set them.
 INTERPRETERS = {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
 
-#: Seconds for a fork.
+#: Maximum seconds for a fork.
 _PATIENCE = 60.0
 
 
@@ -71,7 +71,7 @@ class Launcher:
         self._read = b""
         self._started: list[int] = []
         self._ended: dict[int, int] = {}
-        # It kills its programs and exits when this process has exited.
+        # The process kills its programs and exits when this process has exited.
         command = [
             "setpriv",
             "--pdeathsig",

@@ -21,10 +21,10 @@ from testkit.servers.workers import own_ports
 #: The name of the first node, as in a local run.
 FIRST = "orders@localhost"
 
-#: Two schedulers for each of three nodes would compete for two cores.
+#: Each node has one scheduler, because two for each of three nodes would compete for two cores.
 _FEW_SCHEDULERS = " +S 1:1"
 
-#: A new node joins the first node.
+#: The setting with which a new node joins the first node.
 _JOIN = f"""
 cluster_formation.peer_discovery_backend = classic_config
 cluster_formation.classic_config.nodes.1 = {FIRST}
@@ -101,7 +101,8 @@ def cluster(state_dir: Path) -> Iterator[Cluster]:
         try:
             for name in ("two", "three"):
                 nodes.start_node(name)
-                # Sequentially, because two nodes that join at the same time may deadlock.
+                # The nodes start one after the other, because two nodes that join at the same time
+                # may deadlock.
                 eventually(nodes.assert_whole)
             yield nodes
         finally:

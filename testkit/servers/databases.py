@@ -28,9 +28,9 @@ from testkit.servers.infrastructure import Infrastructure
 #: The suffix of the templates' names.
 _TEMPLATE = "_template"
 
-#: The state of a database. It changes with the first session, with a change of an attribute, and
-#: with a restart of the server, which may reset the number of sessions. Open sessions are counted
-#: before that number, because a session is added to it before it leaves the list.
+#: The state of a database. The state changes with the first session, with a change of an attribute,
+#: and with a restart of the server, which may reset the number of sessions. Open sessions are
+#: counted before that number, because a session is added to it before it leaves the list.
 _STATE = text(
     "SELECT datname, concat_ws(' ',"
     " (SELECT count(*) FROM pg_stat_activity AS session"
@@ -131,7 +131,7 @@ class Databases:
     def collated(self, service: str) -> Iterator[TestDatabase]:
         """Create a service's database whose collation does not sort by code point.
 
-        It also detects deadlocks quickly.
+        In this database, deadlocks are also detected quickly.
         """
         name = f"test_{service}_{uuid4().hex[:8]}"
         self._run(
@@ -194,7 +194,7 @@ class Databases:
 
     @cached_property
     def _engine(self) -> Engine:
-        # One connection, which is opened again after a restart of the server.
+        # All calls use one connection, which is opened again after a restart of the server.
         return create_engine(
             self.server, isolation_level="AUTOCOMMIT", pool_size=1, pool_pre_ping=True
         )

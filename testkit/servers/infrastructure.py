@@ -182,7 +182,7 @@ def infrastructure(state_dir: Path, *, durable: bool = False) -> Iterator[Infras
         empty_state(state)
         with _running(create_state(state_dir), durable) as running:
             yield running
-        # Not after a failure, whose logs are here.
+        # The files are not deleted after a failure, because they contain its logs.
         delete_state(state_dir)
 
 

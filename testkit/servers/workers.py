@@ -14,7 +14,8 @@ from deploy.local.problem import Problem
 from deploy.local.processes import leftovers
 from deploy.local.state import delete_state, only_one, open_state
 
-#: Each worker runs a RabbitMQ and a PostgreSQL: about 500 MB of memory with a test's processes.
+#: Maximum number of workers. Each runs a RabbitMQ and a PostgreSQL, which take about 500 MB of
+#: memory with a test's processes.
 MOST = 8
 
 _ALONE = "alone"
@@ -24,7 +25,7 @@ _WORKER, _WORKERS = "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"
 
 
 def number_of_workers() -> int:
-    """Return the number of workers that keep the processors busy: tests often wait."""
+    """Return the number of workers that keep the processors busy; tests often wait."""
     return min(len(os.sched_getaffinity(0)) * 2, MOST)
 
 

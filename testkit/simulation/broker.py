@@ -20,7 +20,7 @@ class Stored:
 
     body: bytes
     headers: Mapping[str, Any]
-    #: Deliveries that have ended with their connection.
+    #: Number of deliveries that have ended with their connection.
     returned: int = 0
 
     @property

@@ -16,13 +16,13 @@ from eventbus.settings.database import DatabaseSettings
 from testkit.simulation.scheduler import Crashed, Scheduler
 
 #: Milliseconds of real time for which a statement waits for a lock. Only one actor runs at a time,
-#: so a lock that is not free at once is held by an actor that waits for its turn.
+#: so a lock that is not free immediately is held by an actor that waits for its turn.
 _LOCK_TIMEOUT = 1
 
 #: The statement by which the code under simulation sets another timeout.
 _OWN_TIMEOUT = re.compile(r"SET LOCAL lock_timeout = \d+")
 
-#: Seconds of real time for the end of a session, and between two examinations.
+#: Seconds of real time to wait for the end of a session, and between two checks.
 _END_LIMIT, _END_PAUSE = 30.0, 0.0002
 
 #: The functions of PostgreSQL that return the time, and are replaced in the simulation.
@@ -57,7 +57,7 @@ ALTER TABLE inbox ALTER handled_at SET DEFAULT sim.now();
 ALTER TABLE suspects ALTER begun_at SET DEFAULT sim.now();
 """
 
-# The tables that have rows, or had some: to truncate all takes ten times as long.
+# The tables that have or had rows. Truncating all tables would take ten times as long.
 _FILLED = """
 SELECT string_agg(format('%I.%I', schemaname, tablename), ', ') FROM pg_tables
 WHERE schemaname IN ('public', 'sim')
@@ -71,7 +71,8 @@ SELECT setval(format('%I.%I', schemaname, sequencename), 1, false) FROM pg_seque
 
 _SET_CLOCK = "UPDATE sim.clock SET at = timestamptz '2030-01-01Z' + %s * interval '1 s'"
 
-# Without a timeout: with one, the function examines the end of the session only every 100 ms.
+# The function is called without a timeout. With a timeout, it would check for the end of the
+# session only every 100 ms.
 _TERMINATE = """
 SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND {condition}
@@ -102,7 +103,7 @@ class SimulatedDatabase:
         self._admin.autocommit = True
         self._engines: dict[str, Engine] = {}
         self._doomed: set[str] = set()
-        #: Commits so far, which stand for the wake-ups of the relays.
+        #: Number of commits so far, which stand for the wake-ups of the relays.
         self.commits = 0
         self._scheduler: Scheduler | None = None
         #: The virtual time of the database.

@@ -27,8 +27,8 @@ from testkit.simulation.scheduler import Hung, Scheduler
 from testkit.simulation.shop import ON_HAND, SKUS, Shop
 from testkit.simulation.verdict import Verdict, check
 
-#: Steps with faults, the limit of all steps of a run, and the number of redrives of parked
-#: messages.
+#: Number of steps with faults, maximum number of all steps of a run, and number of redrives of
+#: parked messages.
 _FAULTY_STEPS, _MOST_STEPS, _REDRIVES = 600, 12_000, 5
 
 #: Seconds between the attempts of a relay to acquire the lock that another relay holds.
@@ -180,7 +180,7 @@ class Simulation:
 
     @contextmanager
     def _conditions(self) -> Iterator[None]:
-        # Several batches, although a run has few events.
+        # With this limit, there are several batches, although a run has few events.
         batch = self._rng.choice((2, 4, 500))
         state = random.getstate()
         # Every fault is logged, with a traceback that is expensive to format.
@@ -199,7 +199,7 @@ class Simulation:
             logging.disable(logging.NOTSET)
 
     def _await_notification(self, _driver: object, seconds: float) -> None:
-        # Any commit may have inserted a row: an additional wake-up is harmless.
+        # Any commit may have inserted a row; an additional wake-up is harmless.
         databases = self._databases.values()
         before = sum(database.commits for database in databases)
         self._scheduler.wait(

@@ -23,7 +23,7 @@ from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
 from testkit.servers.workers import own_ports
 
-#: Seconds before each retry: short, so that a test can observe all attempts.
+#: Seconds before each retry, which are few, so that a test can observe all attempts.
 RETRY_TIERS = (0.4, 0.8, 1.6)
 
 
@@ -37,8 +37,8 @@ class Installation:
     databases: Mapping[str, TestDatabase]
     directory: Path
     ports: Ports = field(default_factory=own_ports)
-    #: Environment variables of every process that is started from now on. All have one priority:
-    #: the processors are busy with other tests.
+    #: Environment variables of every process that is started from now on. All processes have the
+    #: same priority, because the processors are busy with other tests.
     extra: dict[str, str] = field(default_factory=lambda: {"NICENESS": "0"})
     #: The metrics port of each program that is to expose its metrics; the API always does.
     metrics_ports: dict[str, int] = field(default_factory=dict)

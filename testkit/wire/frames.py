@@ -6,10 +6,10 @@ from struct import pack
 METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
 END = b"\xce"
 
-#: Bytes of a frame in addition to its payload.
+#: Number of bytes of a frame in addition to its payload.
 OVERHEAD = 8
 
-#: Properties of class basic, in the sequence on the wire and of their flags.
+#: Properties of class basic, in the order of their flags, which is that on the wire.
 PROPERTIES = (
     "content_type",
     "content_encoding",

@@ -121,7 +121,7 @@ class Progress:
         return {position: Change(change) for position, change in newest if change in _REMOVING}
 
     def retry_failed(self) -> None:
-        """Plan again the messages that failed again, waited or were discarded; they come first."""
+        """Plan again, ahead of others, messages that failed again, waited or were discarded."""
         self._plan_again(ItemState.PARKED, ItemState.WAITING, ItemState.GONE)
 
     def retry_waiting(self) -> None:

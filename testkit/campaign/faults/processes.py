@@ -10,7 +10,7 @@ import httpx
 from testkit.campaign.fault import Fault, ProgramFault
 from testkit.campaign.system import CONNECTED, EVERYTHING, PROGRAMS, RELAYS, WORKERS
 
-#: Programs of a rolling restart, and seconds for one of them.
+#: Number of programs of a rolling restart, and seconds for one of them.
 _RESTARTED, _EACH = 4, 4.0
 
 
