@@ -21,8 +21,8 @@ from eventbus.messaging.message_copy import copy_of
 from eventbus.messaging.stream import published_at
 from eventbus.messaging.untrusted import text
 
-#: Number of messages that are consumed together. They are also returned together, so their order is
-#: kept.
+#: Maximum number of messages that are consumed together. They are also returned together, so their
+#: order is kept.
 LIMIT = 10_000
 
 #: Number of earlier deliveries from which a message is returned as a copy, to the end of its queue.

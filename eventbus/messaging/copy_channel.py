@@ -16,8 +16,8 @@ class Copy:
     message: Message
     exchange: str
     routing_key: str
-    #: Returns whether this worker still holds the original; if it does not, a copy would be a
-    #: duplicate.
+    #: A function that returns whether this worker still holds the original; if it does not, a copy
+    #: would be a duplicate.
     is_wanted: Callable[[], bool]
     #: Called in the event loop with None, or with the reason why the broker rejected the copy.
     done: Callable[[str | None], object]

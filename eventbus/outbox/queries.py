@@ -37,16 +37,16 @@ _IS_BEHIND = """
 class Queries:
     """The queries of a relay. Those of slots have additional parameters, after the others."""
 
-    #: Returns 0 if an event waits for its turn, and otherwise null. It reads one index entry, or
-    #: one per slot.
+    #: The query that returns 0 if an event waits for its turn, and otherwise null. It reads one
+    #: index entry, or one per slot.
     due: Statement
     #: Waiting events count as read, so a claim reads at most its limit of rows, or one more for
     #: each slot. No clock is involved: an event that never failed is due.
     claim: Statement
-    #: Returns the first events of a lane.
+    #: The query that returns the first events of a lane.
     lane: Statement
-    #: Returns the lanes, each with the seconds until its first event is due. The query skips from
-    #: each lane to the next, with one index lookup per lane and slot.
+    #: The query that returns the lanes, each with the seconds until its first event is due. It
+    #: skips from each lane to the next, with one index lookup per lane and slot.
     lanes: Statement
 
 

@@ -45,7 +45,7 @@ class ServiceApp(BrokerApp):
         self._queue = queue
         self._consumer = consumer
         self._read = read
-        #: A gauge that is 1 while the process consumes.
+        #: Whether the process consumes, which is exported as a gauge.
         self.is_connected = False
         self.connected = Gauge(
             "orders_broker_connected", "1 while this process consumes.", registry=None

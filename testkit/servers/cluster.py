@@ -24,7 +24,7 @@ FIRST = "orders@localhost"
 #: Each node has one scheduler, because two for each of three nodes would compete for two cores.
 _FEW_SCHEDULERS = " +S 1:1"
 
-#: The setting with which a new node joins the first node.
+#: The settings with which a new node joins the first node.
 _JOIN = f"""
 cluster_formation.peer_discovery_backend = classic_config
 cluster_formation.classic_config.nodes.1 = {FIRST}
