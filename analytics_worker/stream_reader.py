@@ -37,8 +37,8 @@ INTERVAL = 0.5
 #: Seconds between two attempts to acquire the lock while another reader is active.
 HELD_DELAY = 0.1
 
-#: Seconds after which the end of the stream is examined if no message has arrived, not even the
-#: last message that was read, at which reading starts.
+#: Seconds without a message after which the end of the stream is examined. Reading starts at the
+#: last message that was read, so at least this message should arrive.
 SILENCE = 5.0
 
 #: Seconds between two attempts to connect to the broker.

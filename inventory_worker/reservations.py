@@ -118,7 +118,7 @@ def add_stock(session: Session, skus: Collection[str]) -> None:
 
 
 def held_skus(session: Session, order_ids: Collection[UUID]) -> dict[UUID, set[str]]:
-    """Return the SKUs that each order holds or has held, without orders that never held any."""
+    """Return the SKUs that each order has reserved or had reserved; omit orders without any."""
     held: defaultdict[UUID, set[str]] = defaultdict(set)
     for row in _HELD_SKUS.run(session, list(order_ids)):
         held[row.order_id].add(row.sku)
@@ -126,7 +126,7 @@ def held_skus(session: Session, order_ids: Collection[UUID]) -> dict[UUID, set[s
 
 
 def lock(session: Session, order_ids: Collection[UUID]) -> dict[UUID, Reservation]:
-    """Lock the reservations of these orders, and return the existing ones."""
+    """Lock and return the existing reservations of these orders."""
     return {
         row.order_id: Reservation(
             status=Status(row.status), sequence=row.sequence, quantities=row.quantities or {}

@@ -60,7 +60,7 @@ SELECT least((
 
 
 class Position:
-    """The start of the next scans: an id among new emails, and a time among the others."""
+    """The start of the next scans: an id for new emails, and a time for all other emails."""
 
     def __init__(self) -> None:
         self.fresh = 0
@@ -98,7 +98,7 @@ class Backlog:
     """The emails of one database, and the claims of this mailer.
 
     The queue is thread-safe. The threads share one connection, on which no transaction stays open,
-    and another for waiting. A thread that is sending an email holds neither.
+    and another for waiting. A thread that is sending an email uses neither connection.
     """
 
     def __init__(self, sessions: Sessions, position: Position) -> None:

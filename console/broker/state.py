@@ -72,7 +72,7 @@ def _queues(broker: Management) -> Mapping[str, Object]:
 
 
 def totals(broker: Management) -> Mapping[str, Object]:
-    """Return each queue with the numbers of its messages, which the broker counts itself.
+    """Return each queue with the broker's own counts of its messages.
 
     RabbitMQ counts the messages of a quorum queue every 5 seconds.
     """

@@ -47,7 +47,7 @@ def reconcile(
     effort: Effort | None = None,
     report: Report = lambda _read: None,
 ) -> tuple[Account, ...]:
-    """Return the accounts of these services, from the events that were appended since `since`.
+    """Return the accounts of these services, from the events that were appended after `since`.
 
     Without `since`, all events of the outboxes are read. Raises `ActionError` if the broker cannot
     be reached, and the errors of the databases.
@@ -114,7 +114,7 @@ def scan(
 
 
 def settle(books: Books, accounts: Sequence[Account], seconds: float) -> None:
-    """Count the open events that are handled, until all are or the time has elapsed."""
+    """Count the open events that are handled, until all are handled or the time has elapsed."""
     deadline = time.monotonic() + seconds
     while True:
         for account in accounts:

@@ -10,7 +10,7 @@ from eventbus.database.db import transaction
 
 audit = Blueprint("audit", __name__)
 
-#: Lines on one page.
+#: Maximum number of lines on one page.
 LIMIT = 100
 
 
@@ -21,7 +21,7 @@ def show() -> str:
     person, action = (request.args.get(name, "").strip() for name in ("person", "action"))
     since = request.args.get("since", "").strip()
     with transaction(accounts.database) as session:
-        # One more than is shown, to detect whether there are more.
+        # One more line is read than is shown, to detect whether there are more.
         lines = log.newest(
             session,
             person=person,

@@ -10,7 +10,7 @@ from console.settings import ConsoleSettings
 #: The form field that contains the token.
 FIELD = "token"
 
-#: `Sec-Fetch-Site` for a form of this site, and for an address that was typed.
+#: The values of `Sec-Fetch-Site` for a form of this site, and for an address that was typed.
 _SAME_SITE = frozenset({"same-origin", "none"})
 
 #: Methods of requests that change data.
@@ -34,7 +34,8 @@ def install(app: Flask, settings: ConsoleSettings) -> None:
         submitted = request.form.get(FIELD, "").encode(errors="replace")
         if not (_binding() and hmac.compare_digest(token().encode(), submitted)):
             abort(403, "The form is not of this login: reload its page, and send it again.")
-        # Not Origin against Host, which a proxy may have rewritten. The browser itself compares.
+        # Origin is not compared with Host, which a proxy may have rewritten. The browser itself
+        # makes the comparison.
         if request.headers.get("Sec-Fetch-Site", "same-origin") not in _SAME_SITE:
             abort(403, "The form is from another site.")
 

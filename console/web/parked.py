@@ -20,7 +20,7 @@ from eventbus.topology.service import Service
 
 parked = Blueprint("parked", __name__)
 
-#: Messages of each service that are listed.
+#: Maximum number of messages of each service that are listed.
 LIMIT = 100
 
 

@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a page waits for all its queries together.
+#: Maximum seconds for which a page waits for all its queries together.
 PATIENCE = 6.0
 
-#: Maximum number of concurrent queries: a sample of the overview has about twenty. Each query ends
-#: within its own limits.
+#: Maximum number of concurrent queries. A sample of the overview has about twenty queries, each of
+#: which ends within its own limits.
 _THREADS = 24
 
 

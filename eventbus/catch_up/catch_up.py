@@ -106,7 +106,8 @@ class CatchUp:
         except _EXPECTED_ERRORS as error:
             self._fail(described(error))
         except Exception:
-            # An open channel would hold a marker that is not recorded yet.
+            # The channel is closed, because an open channel would hold a marker that is not
+            # recorded yet.
             self.close()
             raise
 
@@ -144,7 +145,8 @@ class CatchUp:
         self._broker.close()
 
     def _observe(self) -> None:
-        # In this order: messages below the end entered the queue before it is observed empty.
+        # The end is read before the queue is observed, so all messages below the end have entered
+        # the queue.
         end = self._broker.end()
         if self._broker.is_empty():
             with overflow.changed(self._sessions) as record:

@@ -18,7 +18,7 @@ class FillLimit:
         self.messages = _START
         #: The maximum to which the limit grows.
         self._ceiling = DEPTH_LIMIT
-        #: The number of messages in the queue at its last drop.
+        #: The number of messages in the queue when it last dropped messages.
         self._full_depth: int | None = None
         self._patience = _PATIENCE
         self._batches_at_ceiling = 0

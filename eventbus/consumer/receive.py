@@ -48,7 +48,7 @@ class Outcome(StrEnum):
     HANDLED = "handled"
     DUPLICATE = "duplicate"
     FAILED = "failed"
-    #: Not handled, because an earlier event of its subject is parked.
+    #: The event was not handled, because an earlier event of its subject is parked.
     WAITING = "waiting"
 
 
@@ -61,9 +61,10 @@ class Delivery(NamedTuple):
     attempts: int
     #: The header `traceparent`, which identifies the span that published the message.
     traceparent: str | None = None
-    #: The header `id`.
+    #: The id of the event, from the header `id`.
     event_id: str = ""
-    #: Whether earlier deliveries ended with a lost connection: the event may crash its worker.
+    #: Whether earlier deliveries ended with a lost connection, so that the event may crash its
+    #: worker.
     is_suspect: bool = False
     #: All headers, or None if they are exactly those that `event_message.task_headers` returns.
     headers: Mapping[str, Any] | None = None
@@ -75,7 +76,7 @@ class Result(NamedTuple):
     outcome: Outcome
     #: The reason to park the delivery, if there is one.
     error: Permanent | None = None
-    #: Seconds from the event's time to its effect; None for a replayed event, or without an effect.
+    #: Seconds from the event's time to its effect; None if the event is replayed or has no effect.
     lateness: float | None = None
 
 
@@ -172,9 +173,9 @@ def _hold_back(session: Session, items: Sequence[Item]) -> None:
 
 
 def _handle(session: Session, handlers: Handlers, events: Iterable[Event]) -> None:
-    # Only adjacent events with the same handler are grouped, so an order's events keep their
-    # sequence. A batch handler of several types receives their events together, so it can lock all
-    # rows of the batch in one order.
+    # Only adjacent events with the same handler are grouped, so an order's events stay in sequence.
+    # A batch handler of several types receives their events together, so it can lock the rows of
+    # the batch in a fixed order.
     for handler, run in groupby(events, key=lambda event: handlers[type(event.data)]):
         if isinstance(handler, BatchHandler):
             handler.handle(session, list(run))
@@ -206,7 +207,8 @@ def _log_failure(item: Item, error: Exception) -> None:
 
 
 def _with_traceparent(event: Event, traceparent: str | None) -> Event:
-    # Events that the handler records continue from the attempt's span, if there is one.
+    # The span of the attempt, if there is one, is the parent of the events that the handler
+    # appends.
     return replace(event, traceparent=traceparent) if traceparent else event
 
 

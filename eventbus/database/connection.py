@@ -105,7 +105,8 @@ class Connection(extensions.connection):
         try:
             self._send(self.first() + b"COMMIT")
         except Error:
-            # As after a failed `COMMIT`: the caller expects the transaction to have ended.
+            # The transaction is rolled back, as after a failed `COMMIT`, because the caller expects
+            # it to have ended.
             with suppress(Error):
                 self.rollback()
             raise
@@ -117,7 +118,7 @@ class Connection(extensions.connection):
             self._send(b"ROLLBACK")
 
     def set_isolation_level(self, level: int | None) -> None:
-        """Turn autocommit on or off; any other level is replaced by the database's default."""
+        """Turn autocommit on or off; instead of any other level, the database's default applies."""
         self._is_autocommit = level == extensions.ISOLATION_LEVEL_AUTOCOMMIT
 
     @property

@@ -44,7 +44,7 @@ _CONNECT_TIMEOUT = 5
 
 @dataclass(frozen=True, slots=True)
 class _History:
-    """The revisions of one package, and the table in which a database records those applied."""
+    """The revisions of one package, and the table in which a database records applied revisions."""
 
     package: str
     version_table: str
@@ -60,10 +60,10 @@ def upgrade(service: Service, url: str | URL, *, role: str | None = None) -> lis
     """Upgrade a service's database: first its own tables, then those of the library.
 
     `role` owns the objects that are created, and the user of `url` must be a member of it; None
-    means that user. Return the revisions applied, oldest first; an empty list if the database was
-    up to date. Concurrent calls are safe: one process migrates, and the others wait, then return an
-    empty list. Raises SQLAlchemy's errors, or `TimeoutError`; each revision is applied completely
-    or not at all.
+    means that user. Returns the revisions that were applied, oldest first, or an empty list if the
+    database was up to date. Concurrent calls are safe: one process migrates, and the others wait
+    and return an empty list. Raises SQLAlchemy's errors, or `TimeoutError`; each revision is
+    applied completely or not at all.
     """
     applied = []
     with _migrating(url, role) as connection:
@@ -99,9 +99,9 @@ def check(service: Service, url: str | URL) -> list[Any]:
 
 
 def run(*metadata: MetaData) -> None:
-    """Run the migrations that Alembic has selected: the whole of a package's `env.py`.
+    """Run the migrations that Alembic has selected. A package's `env.py` contains only this call.
 
-    `metadata` holds the tables of the package.
+    `metadata` contains the tables of the package.
     """
     attributes = context.config.attributes
     context.configure(

@@ -53,12 +53,13 @@ class Statement:
     def rows_on(self, connection: Connection, *parameters: object) -> Sequence[Any]:
         """Run the statement on a connection, and return its rows.
 
-        The connection is in autocommit mode, or has a transaction: this method does not start one.
-        SQLAlchemy's result would cost more than the statement; the errors are SQLAlchemy's.
+        The connection must be in autocommit mode or have a transaction, because this method does
+        not start a transaction. SQLAlchemy's result would cost more than the statement; the errors
+        are SQLAlchemy's.
         """
         text = self.prepared(connection)
         with closing(connection.connection.cursor()) as cursor:
-            # It also invalidates a lost connection.
+            # This call also invalidates a lost connection.
             connection._cursor_execute(cursor, text, parameters)
             return cursor.fetchall()
 

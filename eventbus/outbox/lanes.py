@@ -89,7 +89,7 @@ class Lanes:
         return bool(self._lanes)
 
     def next(self) -> Lane | None:
-        """Return the lane that is due next."""
+        """Return the lane with the earliest due time."""
         return min(self._lanes.values(), key=lambda lane: lane.due, default=None)
 
     def open(self, name: str, due: float) -> None:

@@ -202,12 +202,12 @@ def _pair() -> tuple[Connection, Connection]:
 def _run(connection: Connection, app: Any, hostname: str, worker: int) -> NoReturn:
     status = os.EX_SOFTWARE
     try:
-        # Without its worker, no process stops a job that hangs or a child that is suspended.
+        # If the worker exits, no process stops a job that hangs or a child that is suspended.
         exit_with(worker, signal.SIGKILL)
         process_initializer(app, hostname)
         _Child(connection).serve()
         status = os.EX_OK
     finally:
-        # Never return into the worker's code.
+        # The child must never return into the worker's code.
         process_destructor(os.getpid(), status)
         os._exit(status)

@@ -1,6 +1,6 @@
 """Micro-batches: messages that arrive while a child process is busy form its next batch.
 
-A message waits for its batch to fill only if the service sets a batch interval, and then only for a
+A message waits for further messages only if the service sets a batch interval, and then only for a
 fraction of a second. A batch that fails or crashes its child has had no effect: each of its
 messages is then handled alone, so only the message at fault is retried or parked. If handlers fail
 too often, the worker pauses its service. This code runs in the worker's main process, the only one
@@ -47,9 +47,9 @@ class MicroBatches:
         #: The running batches, at most one per child.
         self._running: list[Batch] = []
         self._waiting = WaitingMessages(consumer.app.batch_interval)
-        #: The message that was last sent alone, during an outage or after a pause of the service.
+        #: The message that was last sent alone during an outage, or after a pause of the service.
         self._canary: Batch | None = None
-        #: Whether the service is paused: nothing is sent, and nothing is kept.
+        #: Whether the service is paused, so that no message is sent or kept.
         self._is_held = False
         #: The number of events that children are recording before they are parked: until it is 0,
         #: nothing is sent.
@@ -160,7 +160,8 @@ class MicroBatches:
         for inbound, result in pairs:
             if result.error:
                 self._connection.park(inbound.receipt, Cause.of(result.error))
-        # A duplicate does not show whether the handler works.
+        # A duplicate does not show whether the handler works, so the next message is another
+        # canary.
         if self._is_canary(batch) and results[0].outcome is Outcome.HANDLED:
             self._decision.canary_handled()
         self._dispatch()

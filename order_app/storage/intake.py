@@ -27,14 +27,13 @@ from order_app.storage.idempotency import Claim
 #: The name of the Flask-SQLAlchemy bind with the intake's separate connections.
 BIND = "intake"
 
-#: The times of an order and its event are those of the database: a single clock for all processes
-#: that accept orders. `replace` sets the time of an event that is `UNDATED` (`order_app.events`).
-#: It can match only the field in the JSON text, because quotes in strings are escaped.
+#: The database sets the times of an order and its event, so all processes that accept orders use a
+#: single clock. `replace` sets the time of an event that is `UNDATED` (`order_app.events`). It can
+#: match only the field in the JSON text, because quotes in strings are escaped.
 #:
 #: `fresh` are the orders without a key, or whose key is not claimed yet under any API key of the
-#: client. Of two requests with the same key, the second waits at the key's row for the first to
-#: commit, or follows it in the same group. Groups claim keys in sorted order, so that they cannot
-#: deadlock.
+#: client. If two requests have the same key, the second waits for the commit of the first, or
+#: follows it in the same group. Groups claim keys in sorted order, so that they cannot deadlock.
 _PLACE = Statement(
     "place_orders",
     """
@@ -98,7 +97,7 @@ _PLACE = Statement(
 class Placing:
     """A new order, its event and, if the client sent an idempotency key, its claim.
 
-    The order is PENDING for no longer than `deadline`. The event does not have its time yet.
+    The order is PENDING for no longer than `deadline`. The time of the event is not set yet.
     """
 
     order: Draft

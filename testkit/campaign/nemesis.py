@@ -86,7 +86,8 @@ class Nemesis:
             injection.fault.advance()
             if injection.is_over:
                 self._heal(injection)
-        # In the order of the plan, so that the seed also decides which fault waits.
+        # Faults are injected in the order of the plan, so that the seed also determines which fault
+        # waits.
         if self._waiting and orders >= (first := self._waiting[0]).due_after:
             busy = {target for each in self._active for target in each.fault.targets}
             if not busy & first.fault.targets:

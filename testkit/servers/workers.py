@@ -57,7 +57,7 @@ def _candidates(number: int, workers: int) -> Iterator[int]:
 
 def clear(root: Path) -> None:
     """Stop and delete the remains of killed runs, but not of a run in progress."""
-    # Only these paths: the directory may contain other files.
+    # Only these paths are deleted, because the directory may contain other files.
     for path in (*root.glob("gw[0-9]*"), *root.glob(f"{_ALONE}*")):
         try:
             if state := open_state(path):

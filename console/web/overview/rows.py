@@ -113,7 +113,7 @@ def _seconds(queue: str) -> tuple[float, str]:
 
 
 def _total(figures: Iterable[N | None]) -> N | None:
-    # A sum with an unknown part is unknown.
+    # If a part of a sum is unknown, the sum is unknown.
     known = _known(figures)
     return None if known is None else sum(known)
 

@@ -102,7 +102,8 @@ def take(settings: ConsoleSettings, sources: Sources, queries: Queries) -> Snaps
         queries.start(partial(_broker, settings, sources)),
         queries.start(partial(_lately, sources)),
     ]
-    # Each is queried separately, so a database that does not respond hides only its own data.
+    # Each source is queried separately, so a database that does not respond hides only its own
+    # data.
     started: dict[tuple[str, str], Future[Any]] = {
         (service.name, field): queries.start(partial(query, sources.databases, service))
         for field, (services, query) in per_field.items()

@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from console.parking.memory import Listing
 from console.web.queries import Queries
 
-#: Messages of a parking lot beyond which a reading is kept: fewer are read again for each page.
+#: Number of messages in a parking lot beyond which a reading is kept. Smaller parking lots are read
+#: again for each page.
 LARGE = 500
 
 #: The age at which a page starts a new reading, and the age up to which the last one is shown.
@@ -40,8 +41,8 @@ class Readings:
     def start(self, service: str, read: Callable[[], Listing]) -> "Future[Reading]":
         """Return the groups of a service, from the latest reading of a large parking lot.
 
-        Starts a reading with `read` if none is in progress or recent: two at a time would hide
-        messages from each other.
+        Starts a reading with `read` if no reading is in progress or recent, because two readings at
+        the same time would hide messages from each other.
         """
         result: Future[Reading] = Future()
         # A page that no longer waits must not cancel the reading of others.
@@ -63,7 +64,8 @@ class Readings:
             if running := self._running.get(service):
                 return running
             running = self._running[service] = self.queries.start(read)
-        # Without the lock, which `_finish` takes, and at once if the reading has ended.
+        # The lock is not held, because `_finish` acquires it, and runs immediately if the reading
+        # has ended.
         running.add_done_callback(lambda done: self._finish(service, done))
         return running
 
