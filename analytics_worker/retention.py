@@ -20,7 +20,7 @@ class ReaderSettings(DedupWindow, ServiceSettings):
     """The settings of the process that reads the stream and deletes old rows."""
 
     #: Days for which skipped messages are kept. The stream keeps the event itself for 14 days,
-    #: during which it can be replayed. A row contains the whole message, including an email
+    #: during which it can be replayed. A row contains the complete message, including an email
     #: address.
     skipped_event_retention_days: int = Field(30, ge=1, le=3650)
 

@@ -12,7 +12,7 @@ class HttpSession:
     """
 
     def __init__(self, **options: Any) -> None:
-        """Connect later; `options` are those of `httpx.Client`."""
+        """Connect at the first request; `options` are passed to `httpx.Client`."""
         # A proxy that is set in the environment must not be used for servers of this system.
         self._client = httpx.Client(trust_env=False, **options)
 

@@ -80,7 +80,7 @@ class _Commands(click.Group):
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Parse the rest and run the command."""
+        """Parse the remaining arguments and run the command."""
         with _errors_in_one_line():
             return super().invoke(ctx)
 

@@ -1,4 +1,4 @@
-"""The table of judgements: orders are recorded, then those whose counts changed are judged.
+"""The table of judgements: orders are recorded, and then orders whose counts changed are judged.
 
 An order that arrives late also counts for the orders placed after it, so these are judged again.
 The set of suspected orders does not depend on the order in which events arrive.
@@ -43,7 +43,7 @@ _RECORD = Statement(
 )
 
 # Counts end at one above the limit, so their cost does not depend on the number of orders in a
-# window. If as many orders are between the new order and a later one, the later order is not
+# window. If as many orders are between the new order and a later order, the later order is not
 # counted again, because it was above the limit before.
 _AFFECTED = Statement(
     "affected_judgements",

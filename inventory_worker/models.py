@@ -78,7 +78,7 @@ class Reservation(Base):
 
 
 class ReservationLine(Base):
-    """The quantity of one SKU that an order holds, or held until it was released or shipped."""
+    """The quantity of one SKU that is, or was, reserved for an order."""
 
     __tablename__ = "reservation_lines"
     __table_args__ = (

@@ -161,8 +161,8 @@ def write(session: Session, known: Reservations, now: Reservations) -> set[UUID]
 
 
 def _as_first(reservation: Reservation) -> Reservation:
-    # Quantities released or shipped in the same batch are held first, so the ledger has both
-    # movements.
+    # Quantities that are released or shipped in the same batch are reserved first, so that the
+    # ledger has both movements.
     if not reservation.quantities:
         return reservation
     return Reservation(

@@ -20,7 +20,7 @@ def restore(session: Session, replies: Sequence[Event], _causes: object) -> None
     orders = {reply.subject for reply in replies}
     held = held_skus(session, orders)
     wanted = {sku for reply in replies for sku in _quantities(reply)}
-    # The lock order is that of the handlers.
+    # The lock order is the same as in the handlers.
     add_stock(session, wanted)
     lock_stock(session, wanted.union(*held.values()))
     known = lock(session, orders)

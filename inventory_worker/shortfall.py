@@ -28,7 +28,7 @@ _HOLDING = Statement(
 
 @dataclass(frozen=True, kw_only=True)
 class Holding:
-    """The units of a SKU that an order holds."""
+    """The units of a SKU that are reserved for an order."""
 
     order_id: UUID
     pieces: int

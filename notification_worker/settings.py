@@ -1,4 +1,4 @@
-"""The mailer's settings, in addition to those of every service."""
+"""The mailer's settings, in addition to the settings of every service."""
 
 import ssl
 from enum import StrEnum

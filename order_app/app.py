@@ -39,7 +39,7 @@ class App(OpenAPI):
 
 
 def create_app(settings: ApiSettings | None = None) -> OpenAPI:
-    """Return the API; the default settings are those of the environment."""
+    """Return the API; by default, its settings come from the environment."""
     settings = settings or load(ApiSettings)
     configure_logging(settings.log_level)
     tracing.start("order-api", settings)

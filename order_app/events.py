@@ -95,8 +95,8 @@ def decided(
         sequence=sequence,
         traceparent=cause.traceparent,
         causationid=cause.event_id,
-        # The time is that of the order's row, to the microsecond, so that totals by time are the
-        # same from events and from orders.
+        # The time equals the time in the order's row, to the microsecond, so that totals by time
+        # are the same from events and from orders.
         time=order.shipped_at or order.decided_at,
         data=_decision(order, shortages),
     )

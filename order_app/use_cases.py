@@ -46,7 +46,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page of a list of orders, and the position after which the next page starts, if any."""
+    """A page of a list of orders, and the position at which it ends if another page follows."""
 
     orders: tuple[Order, ...]
     next: Position | None

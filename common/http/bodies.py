@@ -44,7 +44,7 @@ class _Body:
 class Bodies:
     """The arriving bodies of one process, over granian's RSGI protocol.
 
-    `done` is called once for each body: with the whole body, or with the status of a refusal.
+    `done` is called once for each body, with the complete body or with the status of a refusal.
     """
 
     def __init__(self) -> None:

@@ -63,5 +63,5 @@ def touch(session: Session, token_hash: bytes) -> None:
 
 
 def end(session: Session, token_hash: bytes) -> None:
-    """End a login; without one, do nothing."""
+    """End a login, if it exists."""
     session.execute(delete(LoginRow).where(LoginRow.token_hash == token_hash))

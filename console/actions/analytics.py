@@ -33,7 +33,7 @@ class Report:
     minutes: Sequence[Minute]
     in_all: Sequence[Sales]
     skus: Sequence[SkuSales]
-    #: Seconds since the figures last contained the whole stream, or None if they never have.
+    #: Seconds since the figures last contained the complete stream, or None if they never did.
     behind: float | None
     #: Number of messages of the stream that are not in the figures.
     skipped: int

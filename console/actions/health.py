@@ -74,7 +74,7 @@ class BrokerHealth:
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """The problems of a broker, empty if it is healthy, and the queues without a consumer count."""
+    """The problems of a broker, if any, and the queues without a consumer count."""
 
     findings: tuple[Finding, ...]
     unknown: tuple[str, ...] = ()
@@ -123,7 +123,7 @@ def inspect(settings: BrokerAdminSettings, broker: Management) -> BrokerHealth:
 def _with_consumers(
     settings: BrokerAdminSettings, state: BrokerState, services: Sequence[Service]
 ) -> BrokerState:
-    """Return the state; where the API does not report consumers, they are counted over AMQP."""
+    """Return the state; consumers that the API does not report are counted over AMQP."""
     if not (unknown := uncounted(state, services)):
         return state
     counts = queue_counts.consumers(settings, unknown)
@@ -151,7 +151,7 @@ def without_paused(findings: Iterable[Finding], pauses: Pauses) -> tuple[Finding
 def ailing_nodes(
     nodes: Sequence[Object], alarms: Set[tuple[str, str]] = frozenset(), wanted: int = 1
 ) -> Iterator[Finding]:
-    """Yield each node that is down, and each alarm of the others.
+    """Yield each node that is down, and each alarm of the running nodes.
 
     `alarms` are the alarms in effect, `wanted` is the number of nodes that the cluster must have.
     """

@@ -24,7 +24,7 @@ _LISTED = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """The oldest messages of a parking lot, and the number of all that are not held by others.
+    """The oldest messages of a parking lot, and the number of all messages that can be read.
 
     `unread` is the result of `other_readers`.
     """
@@ -51,8 +51,8 @@ def redrive_all(
 ) -> int:
     """Redrive every message that is parked now, oldest first; return how many.
 
-    Raises `ActionError` naming the events that stay parked, or if another reader holds messages,
-    after redriving the others.
+    After the redrive, raises `ActionError` naming the events that stay parked, or if another reader
+    holds messages.
     """
     redriven = _Redriven(settings)
     with parking_lot(settings, service) as lot:

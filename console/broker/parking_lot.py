@@ -44,7 +44,7 @@ _DELIVERY_TIMEOUT = 10
 
 
 class ParkingLot:
-    """The parked messages of one service, as of the moment at which it was opened."""
+    """The parked messages of one service at the time at which the parking lot was opened."""
 
     def __init__(self, reading: Connection, writing: Connection, service: Service) -> None:
         self._reading = reading
@@ -148,7 +148,7 @@ class _Holder:
     """A consumer with its own channel, whose messages return to the queue in their order."""
 
     def __init__(self, channel: Channel, queue: str, limit: int) -> None:
-        """`limit` is the number of messages that it holds."""
+        """`limit` is the maximum number of messages that it holds."""
         self.channel = channel
         self._queue = queue
         self._limit = limit
@@ -203,7 +203,7 @@ class _Holder:
         self._unconfirmed = 0
 
     def cancel(self) -> None:
-        """Stop consuming; messages that are held stay held."""
+        """Stop consuming; the broker does not return the messages that are held."""
         tag, self._tag = self._tag, None
         if tag is not None:
             self.channel.basic_cancel(tag)

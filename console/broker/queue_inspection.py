@@ -82,7 +82,7 @@ def _deliveries(message: Message) -> int:
 
 
 def _reset_count(channel: Channel, queue: str, message: Message) -> bool:
-    # A message that cannot be copied, or whose queue is full, is returned like the others.
+    # A message that cannot be copied, or whose queue is full, is returned like any other message.
     if copy := renewed(message):
         with suppress(MessageNacked):
             channel.basic_publish(copy, routing_key=queue, mandatory=True, confirm_timeout=15)

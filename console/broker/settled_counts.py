@@ -41,7 +41,7 @@ def ready(channel: Channel, queue: str) -> int:
 
 
 def consumers(channel: Channel, queue: str) -> int:
-    """Return the number of consumers of a quorum queue, including each that still holds messages.
+    """Return the number of consumers of a quorum queue, including all that still hold messages.
 
     RabbitMQ also counts a cancelled consumer, and a get, until its last message is settled.
     """
@@ -53,7 +53,7 @@ def _count(channel: Channel, queue: str) -> int:
 
 
 def give_back(connection: Connection, queue: str, channel: Channel, unsettled: int) -> None:
-    """Close a channel that holds `unsettled` messages, and wait until they are back."""
+    """Close a channel that holds `unsettled` messages, and wait until they are requeued."""
     with connection.channel() as counter:
         back = ready(counter, queue) + unsettled
         channel.close()

@@ -20,7 +20,7 @@ MISSING = "missing"
 #: receive events, so it is removed only at an operator's request.
 UNKNOWN = "not in the code"
 
-#: The problem of a binding that routes events directly to a queue beside its parts, or the reverse.
+#: The problem of a queue that receives events directly as well as through its parts.
 SECOND_ROUTE = "a second route of its events"
 
 _PRUNE = "orderctl topology apply --prune removes it, if no other release needs it"

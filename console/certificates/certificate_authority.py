@@ -1,4 +1,4 @@
-"""A private certificate authority: a directory with its own certificate and those it has signed."""
+"""A private certificate authority: a directory with its own and all signed certificates."""
 
 import fcntl
 import os
@@ -71,8 +71,8 @@ class Authority:
     def init(self, clients: Iterable[str] = ()) -> Iterator[Certificate]:
         """Create certificates that are missing, expire soon, or have other names or another issuer.
 
-        Yields each one. `clients` are the broker users that must have one; those of other users are
-        renewed if they exist.
+        Yields each one. `clients` are the broker users that must have a certificate; certificates
+        of other users are renewed if they exist.
         """
         with self._only_one():
             if self._is_missing():

@@ -9,7 +9,7 @@ from eventbus.messaging.stream import Start
 
 _UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days"}
 
-#: The longest accepted age, which is greater than that of any event.
+#: The longest accepted age, which no event reaches.
 _MAX_AGE = timedelta(days=36_525)
 
 #: The earliest accepted year. The broker stores times as seconds since 1970.

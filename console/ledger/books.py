@@ -53,7 +53,7 @@ class Books:
     @classmethod
     @contextmanager
     def opened(cls, settings: DatabaseServer) -> "Iterator[Books]":
-        """Open the databases of all services; they are connected at the first query."""
+        """Open the databases of all services; connections are opened at the first query."""
         with ExitStack() as stack:
             opened = {
                 s.name: stack.enter_context(sessions(settings, s)) for s in (*SERVICES, CONSOLE)

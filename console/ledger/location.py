@@ -35,9 +35,9 @@ def locate(
 ) -> dict[str, Located]:
     """Search the queues of these services for their open events, for at most `seconds`.
 
-    An event is missing if it is not in a queue, does not wait to be read from the stream, is not in
-    the inbox afterwards, and is still marked as sent. Raises `ActionError` if the broker cannot be
-    reached, and the errors of the databases. `whole` has the same meaning as in `search`.
+    An event is missing if it is not in a queue, not among the events still to be read from the
+    stream, then not in the inbox, and still marked as sent. Raises `ActionError` if the broker
+    cannot be reached, and the errors of the databases. `whole` has the same meaning as in `search`.
     """
     before = {a.service.name: books.overflow(a.service) for a in accounts}
     found = search(settings, accounts, seconds=seconds, whole=whole)

@@ -45,7 +45,7 @@ def republish(
     The message has the id, the headers and the body of the relay's message, so the service handles
     the event at most once. With `replayed`, the events are marked as history. Events that the
     service has handled in the meantime are omitted. Raises `ActionError` if the broker refuses a
-    message: another run publishes the rest.
+    message; another run publishes the remaining events.
     """
     for account in accounts:
         if account.missing:

@@ -78,8 +78,8 @@ def search(
 ) -> Mapping[str, Found]:
     """Search the queues of these services, for at most `seconds`; return the result by service.
 
-    Each parking lot is read afterwards, or up to the last open event unless `whole`: the other
-    messages, which may be duplicates, are then not in the result.
+    Each parking lot is read afterwards. Unless `whole`, reading ends at the last open event, and
+    the result does not include further messages, which may be duplicates.
 
     Raises `ActionError` if the broker cannot be reached.
     """
@@ -181,7 +181,7 @@ class _Search:
     ) -> tuple[frozenset[str], int]:
         """Return the ids of the events in the parking lot, and the number of messages read.
 
-        Unless `whole`, the reading ends when every open event has been found.
+        Unless `whole`, reading ends when every open event has been found.
         """
         ids, missing = [], self._open - self._tiers.ids
         with parking_lot(settings, self.service) as lot:

@@ -1,8 +1,8 @@
-"""A pass of the ledger, which reads the events since the previous pass and those still open.
+"""A pass of the ledger, which reads new events and examines open events.
 
 Events are read in the order in which they were appended, `DELAY` seconds later, because a pass must
-not overtake a transaction that commits late. After a restart, the first passes read the whole
-outbox.
+not overtake a transaction that commits late. After a restart, the first passes read all events of
+the outbox.
 """
 
 import time

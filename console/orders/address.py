@@ -9,7 +9,7 @@ _email: TypeAdapter[str] = TypeAdapter(Email)
 
 
 def masked(address: str) -> str:
-    """Return an address of which only the first letter and the domain can be read."""
+    """Return an address masked except for its first letter and its domain."""
     local, _, domain = address.rpartition("@")
     return f"{local[:1]}***@{domain}"
 

@@ -49,7 +49,7 @@ class Delivery:
 
     @property
     def where(self) -> str:
-        """The place in words, such as `parked at inventory`."""
+        """A text that names the place, such as `parked at inventory`."""
         if self.place is Place.IN_FLIGHT and self.problem:
             return f"waiting for {self.service}"
         return _WHERE[self.place].format(source=self.event.source, service=self.service)

@@ -59,7 +59,7 @@ class Sent:
 
 @dataclass(frozen=True, kw_only=True)
 class Handled:
-    """The handling of an event by one service, and the number of attempts that it took."""
+    """The handling of an event by one service, and the number of attempts."""
 
     handled_at: datetime
     attempts: int
@@ -69,7 +69,7 @@ class Handled:
 class Inbox:
     """The events of these orders that one service has handled.
 
-    `first` is the lowest id of all events that the service has handled, None if there is none.
+    `first` is the lowest id of all events that the service has handled, or None.
     """
 
     handled: Mapping[UUID, Handled]

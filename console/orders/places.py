@@ -1,8 +1,9 @@
 """The places of orders' events: where each event is for each service that consumes it.
 
 An event that was sent, and that the service has not handled, is searched for as in the ledger, but
-only for a second, which is sufficient to find a message in a retry tier or a parking lot. A message
-that is in neither counts as in flight; only a longer search can prove that it is lost.
+only for a second, which is sufficient to find a message in a retry tier or a parking lot. An event
+whose message is in neither counts as in flight; only a longer search can prove that the event is
+lost.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

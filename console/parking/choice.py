@@ -29,7 +29,7 @@ class Choice:
     messages: list[Message]
     #: Number of messages of the same events beyond the limits.
     more: int
-    #: The events that are not parked, in words; empty if all are.
+    #: A text that lists the events that are not parked; empty if all are parked.
     missing: str
     #: The events with other messages that stay parked, because they have another body or are beyond
     #: the limits.
@@ -45,9 +45,10 @@ def choose(
 ) -> Choice:
     """Return the messages of these events, at most `LIMIT` with at most `BYTES_LIMIT` bytes.
 
-    With `digest`, only messages whose body has this SHA-256. The whole parking lot is read, and one
-    message is in memory in addition to the chosen messages. Raises `ActionError` listing the bodies
-    if an event is parked with several different bodies: an operator has seen at most one of them.
+    With `digest`, only messages whose body has this SHA-256 are returned. The entire parking lot is
+    read, and one message is in memory in addition to the chosen messages. Raises `ActionError`
+    listing the bodies if an event is parked with several different bodies: an operator has seen at
+    most one of them.
     """
     missing, chosen, size, more = set(event_ids), list[Message](), 0, 0
     left = set[str]()

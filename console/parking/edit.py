@@ -42,7 +42,7 @@ class Original:
 
     @property
     def payload(self) -> Any:
-        """The payload of the event; None if it has none."""
+        """The payload of the event, or None."""
         return self.envelope.get("data")
 
     @property
@@ -64,9 +64,10 @@ class Edit:
 def read(
     settings: ParkingSettings, service: Service, wanted: str, wanted_digest: str = ""
 ) -> Original:
-    """Return the oldest parked message of an event, with this SHA-256 of its body if it is given.
+    """Return the oldest parked message of an event; `digest` is the SHA-256 of its body, if given.
 
-    The message stays in place. Raises `ActionError` if there is none, or if it contains no event.
+    The message stays in place. Raises `ActionError` if no such message is parked, or if it contains
+    no event.
     """
     with parking_lot(settings, service) as lot:
         named = (one for one in lot.scan() if event_id(one) == wanted)

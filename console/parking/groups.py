@@ -104,7 +104,7 @@ def groups(
 ) -> Groups:
     """Return the groups of a service's parked messages; all stay in place.
 
-    The whole parking lot is read, with one message and at most `GROUP_LIMIT` groups in memory.
+    The entire parking lot is read, with one message and at most `GROUP_LIMIT` groups in memory.
     `since` maps each key to the time up to which failures were already counted.
     """
     with parking_lot(settings, service) as lot:

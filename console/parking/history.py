@@ -43,7 +43,7 @@ class Line:
     """One occurrence in the history of a message.
 
     `at` is None if the message contains no valid time. `by` is None if no person caused the
-    occurrence. `version` names the body by the start of its SHA-256; an edited copy has a different
+    occurrence. `version` is the start of the body's SHA-256, so an edited copy has a different
     version.
     """
 
@@ -57,9 +57,9 @@ class Line:
 
 
 def history(settings: ParkingSettings, service: Service, wanted: str) -> list[Line]:
-    """Return the history of a message, the oldest line first; the message stays in place.
+    """Return the history of a message, oldest line first; the message stays in place.
 
-    Redrives of all messages together are not recorded. Entries of operators are kept for
+    Redrives with `redrive --all` are not recorded. Entries of operators are kept for
     `journal.KEPT`, plans for `plans.KEPT`. Raises `ActionError` and the errors of the databases.
     """
     return in_order(

@@ -21,7 +21,7 @@ _SLACK = timedelta(hours=1)
 
 @dataclass
 class Named:
-    """Ids, of which at most `LIMIT` are kept, and their total number.
+    """A limited number of ids, and the total number of ids.
 
     Beyond the limit, an id that is added twice counts twice.
     """

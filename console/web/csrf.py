@@ -18,9 +18,9 @@ CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 def install(app: Flask, settings: ConsoleSettings) -> None:
-    """Require the token of the login, which only its pages contain, of a request that changes data.
+    """Reject requests that change data without the token of the login.
 
-    Another site cannot read a page of this one, so it does not have the token.
+    Only the pages of the login contain the token, and another site cannot read these pages.
     """
     form_key = key(settings, "form")
 
@@ -54,6 +54,6 @@ def key(settings: ConsoleSettings, purpose: str) -> bytes:
 
 
 def _binding() -> str:
-    """Return the value that the token is bound to: the login or, on the login page, a cookie."""
+    """Return the value to which the token is bound: the login or, on the login page, a cookie."""
     bound: str = g.get("binding") or session.get("form", "")
     return bound

@@ -1,4 +1,4 @@
-"""Handling of a service's deliveries, either alone or many in one transaction."""
+"""Handling of a service's deliveries, of one delivery or of many in one transaction."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -63,7 +63,8 @@ class Handling:
     def record(self, sessions: Sessions, delivery: Delivery) -> None:
         """Record that an event is about to be parked.
 
-        Raises `Failed` with an outage for any error: without the record, it must not be parked.
+        Raises `Failed` with an outage for any error, because an event must not be parked without a
+        record.
         """
         try:
             with transaction(sessions) as session:

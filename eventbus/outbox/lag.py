@@ -30,7 +30,7 @@ class OutboxLag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayPass:
-    """The relay's last pass over the outbox: the seconds since then, and the error, if any.
+    """The relay's last pass over the outbox: its age in seconds, and its error, if any.
 
     If the outbox has several parts, the pass is the earliest of their last passes, and the error is
     that of any part.

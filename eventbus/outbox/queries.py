@@ -35,13 +35,14 @@ _IS_BEHIND = """
 
 @dataclass(frozen=True)
 class Queries:
-    """The queries of a relay. Those of slots have additional parameters, after the others."""
+    """The queries of a relay. The queries for slots have additional parameters at the end."""
 
     #: The query that returns 0 if an event waits for its turn, and otherwise null. It reads one
     #: index entry, or one per slot.
     due: Statement
-    #: Waiting events count as read, so a claim reads at most its limit of rows, or one more for
-    #: each slot. No clock is involved: an event that never failed is due.
+    #: The query that claims events. Waiting events count as read, so a claim reads at most its
+    #: limit of rows, or one more row for each slot. No clock is involved: an event that never
+    #: failed is due.
     claim: Statement
     #: The query that returns the first events of a lane.
     lane: Statement
@@ -106,8 +107,8 @@ WHOLE = Queries(
     ),
 )
 
-# The limit of each slot is its share of the limit. If a slot has fewer events, the other slots do
-# not use the rest of its share in the same claim.
+# The limit of each slot is its share of the limit. If a slot has fewer events, the remainder of its
+# share is not used by other slots in the same claim.
 OF_SLOTS = Queries(
     due=Statement(
         "due_in_slots",

@@ -60,5 +60,5 @@ def _sources(settings: Mapping[str, Any]) -> Iterator[tuple[str, timedelta]]:
     for name in ("parked_redrive_days", "outbox_retention_days"):
         if name in settings:
             yield f"{name.upper()} is", timedelta(days=settings[name])
-    # Some events stay in the stream longer; consumers of the stream must skip those.
+    # Some events stay in the stream for longer, and consumers of the stream must skip them.
     yield "the stream keeps events for", STREAM_AGE

@@ -55,7 +55,7 @@ class Server:
     request: bytes = b""
 
     def not_after(self, timeout: float = TIMEOUT) -> float:
-        """Return the expiry of the server's current certificate, even if it is in the past.
+        """Return the expiry of the server's current certificate, which may be in the past.
 
         Raises `OSError` if the server does not respond within `timeout` seconds, or its certificate
         is invalid for another reason.

@@ -65,7 +65,7 @@ class _OneLineExporter(SpanExporter):
         self._failing = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send the spans; if this fails, they are lost."""
+        """Send the spans, which are lost if this fails."""
         result = self._exporter.export(spans)
         failing = result is not SpanExportResult.SUCCESS
         if failing != self._failing:

@@ -29,7 +29,7 @@ _instrumentor = _Instrumentor()  # type: ignore[no-untyped-call]
 
 
 def begin(provider: TracerProvider) -> None:
-    """Create a span for each task that this process runs from now on."""
+    """Start to create a span for each task that this process runs."""
     _instrumentor.instrument(tracer_provider=provider)
 
 

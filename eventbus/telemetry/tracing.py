@@ -133,8 +133,8 @@ def begin(
 ) -> Span:
     """Return a new span, a child of the `traceparent` in `parent` or the first of a new trace.
 
-    An invalid `traceparent` counts as none. `start` is in nanoseconds since the epoch, by default
-    now. The caller ends the span.
+    An invalid `traceparent` is ignored. `start` is in nanoseconds since the epoch, by default now.
+    The caller ends the span.
     """
     context = _context(parent)
     return _recording.tracer.start_span(name, context, kind, dict(attributes), start_time=start)
@@ -149,7 +149,7 @@ def unrecorded(parent: object) -> Span:
 
 
 def flagged(parent: object, *, sampled: bool) -> str:
-    """Return a `traceparent` with this flag: of the parent's trace, or of a new one.
+    """Return a `traceparent` with this flag, in the parent's trace or in a new trace.
 
     If `sampled`, the spans that continue it are recorded and sent; otherwise only failed spans are.
     """
@@ -166,7 +166,7 @@ def _new_context(*, sampled: bool) -> SpanContext:
 
 @contextmanager
 def span(name: str, kind: SpanKind, parent: object, attributes: Attributes) -> Iterator[Span]:
-    """Make a new span the current one for the block; an exception marks it as failed."""
+    """Make a new span current for the block; an exception marks the span as failed."""
     new_span = begin(name, kind, parent, attributes)
     with use_span(
         new_span, end_on_exit=True, record_exception=False, set_status_on_exception=False

@@ -23,7 +23,7 @@ class WatchdogStep(bootsteps.StartStopStep):
 
 
 class TurnStep(bootsteps.StartStopStep):
-    """The event loop's reports to the watchdog: that it is running, and whether it consumes."""
+    """The event loop's reports to the watchdog of its progress, and of whether it consumes."""
 
     requires = (Tasks,)
 

@@ -2,9 +2,9 @@
 
 A worker reads the operator's pause from its service's database before it consumes, and then every
 two seconds. A child process reads it, because only children have connections to the database. While
-a pause is in effect, the worker has no consumer and holds no message; running batches end normally.
-A worker that pauses its service stops consuming immediately, and a child process then stores the
-pause.
+a pause is in effect, the worker has no consumer and keeps no messages; running batches end
+normally. A worker that pauses its service stops consuming immediately, and a child process then
+stores the pause.
 """
 
 from typing import Any
@@ -38,7 +38,7 @@ class Consumption:
         self._timer = consumer.timer.call_repeatedly(INTERVAL, self._synchronize_soon)
 
     def synchronize(self) -> None:
-        """Read the pause, or store that of this worker, in a child process.
+        """Read the pause, or store this worker's own pause, in a child process.
 
         Do nothing while an earlier call is in progress.
         """

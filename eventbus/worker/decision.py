@@ -26,7 +26,7 @@ class Decision:
     def __init__(self, *, has_canary: bool = True) -> None:
         """Without a canary, the worker resumes with all messages immediately."""
         self._has_canary = has_canary
-        #: False until the first successful read; until then nothing is consumed.
+        #: Whether a read has succeeded. Until then, no events are consumed.
         self.is_known = False
         #: The pause in effect, if any.
         self.pause: OperatorPause | None = None

@@ -24,7 +24,7 @@ CHECK_INTERVAL = 1.0
 
 
 class HandlerPool(BasePool):
-    """Celery's `worker_pool`; the parameters of `apply_async` are those of Celery's `BasePool`."""
+    """Celery's `worker_pool`; `apply_async` has the parameters of Celery's `BasePool`."""
 
     def on_start(self) -> None:
         """Fork the processes."""
@@ -38,7 +38,7 @@ class HandlerPool(BasePool):
         self._replenish()
 
     def register_with_event_loop(self, hub: Any) -> None:
-        """Register the readers of results; the event loop of a new connection has none."""
+        """Register the readers of results, which the event loop of a new connection lacks."""
         self._hub = hub
         for process in self._processes:
             hub.add_reader(process.fileno(), self._on_result, process)

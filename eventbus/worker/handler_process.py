@@ -95,7 +95,7 @@ class HandlerProcess:
         return lambda: settle(value)
 
     def has_ended(self) -> bool:
-        """Return whether the process has exited, and its job's result, if any, has been read.
+        """Return whether the process has exited and the result of its job, if any, has been read.
 
         Its connection may still be open, in a process that the job has forked.
         """

@@ -51,8 +51,8 @@ class MicroBatches:
         self._canary: Batch | None = None
         #: Whether the service is paused, so that no message is sent or kept.
         self._is_held = False
-        #: The number of events that children are recording before they are parked: until it is 0,
-        #: nothing is sent.
+        #: The number of events that children are recording before they are parked. Until it is 0,
+        #: no batch is sent.
         self._recording = 0
         self._is_dispatch_scheduled = False
         self._is_timer_set = False
@@ -74,7 +74,7 @@ class MicroBatches:
         self._waiting.clear()
 
     def hold(self) -> None:
-        """Return all waiting messages to their queue, and later those of batches that fail."""
+        """Return waiting messages to their queue, and later the messages of batches that fail."""
         self._is_held = True
         # A message that was sent before the pause must not count as the canary after it.
         self._canary = None

@@ -1,8 +1,9 @@
 """The pause of consumption during an infrastructure outage, while a worker probes for recovery.
 
-The probe is one held message, the canary. If it is handled, or fails for a reason other than the
-outage, consumption resumes. Until then, received messages are held unacknowledged without counting
-an attempt, and other messages stay in the queue. A pause survives a reconnect to the broker.
+The probe is one of the held messages, the canary. If the canary is handled, or fails for a reason
+other than the outage, consumption resumes. Until then, received messages are held unacknowledged
+without counting an attempt, and other messages stay in the queue. A pause survives a reconnect to
+the broker.
 """
 
 import logging
@@ -79,7 +80,7 @@ class Pause:
 
     @property
     def wait(self) -> float:
-        """Seconds until the next canary is due; 0 if it is due, or without a pause."""
+        """Seconds until the next canary is due, or 0 if it is due or there is no pause."""
         return 0.0 if self.reason is None else max(0.0, self._next_probe - self._clock())
 
     def holds_too_long(self) -> bool:

@@ -180,7 +180,7 @@ class EventConsumer(SafeConsumer):
             self.observation = Observation(self.event_dispatcher)
 
     def begin(self) -> None:
-        """Create the state of a connection, after closing the state of the previous one."""
+        """Create the state of a connection, after closing the state of the previous connection."""
         self.end()
         self.life = ConsumerConnection(self)
 

@@ -89,7 +89,7 @@ class TaskEvents:
             self._publisher.publish(message, exchange=TASK_EVENTS.name, routing_key="task.multi")
 
     def close(self) -> None:
-        """Close the connection; a later flush opens another one.
+        """Close the connection; a later flush opens another connection.
 
         Tasks that have not ended are no longer reported: the broker redelivers their messages.
         """

@@ -82,7 +82,7 @@ def _span(request: Request) -> Span:
 
 def _finish(span: Span, status: int, changed_order: UUID | None) -> None:
     span.set_attribute("http.response.status_code", status)
-    # Of the requests about an order, only those that change it belong to its trace.
+    # A request about an order belongs to the order's trace only if it changes the order.
     if changed_order:
         span.set_attribute(CATALOGUE.id_attribute, str(changed_order))
     if status >= 500:

@@ -6,7 +6,7 @@ from throttled import MemoryStore, RateLimiterType, Throttled, rate_limiter
 
 
 class RateLimit:
-    """A limit on each key's requests per minute; a burst may use the whole quota."""
+    """A limit on each key's requests per minute; a burst may use the full quota."""
 
     def __init__(self, requests_per_minute: int) -> None:
         self._limiter = Throttled(

@@ -120,7 +120,7 @@ def engine_options(settings: ApiSettings) -> dict[str, object]:
 def write(connection: Connection, placings: Sequence[Placing]) -> dict[UUID, Order]:
     """Insert the rows of new orders, in the caller's transaction.
 
-    Return the placed orders as stored; the keys of the others were claimed by earlier requests.
+    Return the placed orders as stored. The keys of omitted orders were claimed by earlier requests.
     """
     drafts = {placing.order.id: placing.order for placing in placings}
     placed = _PLACE.rows_on(connection, packed(map(_row, placings)))

@@ -150,7 +150,7 @@ def _range(
 ) -> Query:
     """Return the orders with this value of an indexed column, newest first.
 
-    The bounds are compared as whole rows, and no column is compared for equality. Only the index
+    The bounds are compared as complete rows, and no column is compared for equality. Only the index
     that begins with the column has this order, regardless of the planner's statistics.
     """
     columns = (OrderRow.created_at, OrderRow.id)

@@ -35,7 +35,7 @@ def become(number: int, workers: int) -> None:
 
 
 def own_state(root: Path, part: str = "") -> Path:
-    """Return the directory of this worker's servers, or of some of them, within that of the run."""
+    """Return the directory of all or some of this worker's servers, within the run's directory."""
     worker = os.environ.get(_WORKER, _ALONE)
     return root / (f"{worker}-{part}" if part else worker)
 
