@@ -91,7 +91,7 @@ class Management(HttpSession):
             except httpx.HTTPError as error:
                 reason = first_line(error)
                 problems.append(f"the broker at {self._address} does not respond: {reason}")
-                # Later requests start with the next node.
+                # Start later requests with the next node.
                 self._addresses.rotate(-1)
         raise ActionError("; ".join(problems))
 

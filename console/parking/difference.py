@@ -15,8 +15,8 @@ ROOT = "$.data"
 #: Maximum number of values that may differ. Each is shown before an edit, and stored with it.
 LIMIT = 200
 
-#: Maximum number of characters of a path, which bounds the nesting and the memory. The paths of
-#: events have about fifty.
+#: Maximum number of characters in a path. It limits the depth of nesting and the memory used. The
+#: paths of events have about fifty characters.
 PATH_LIMIT = 500
 
 #: The pattern of a step in a path: a field, a quoted field, or an index.

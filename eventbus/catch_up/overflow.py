@@ -170,8 +170,8 @@ def changed(
     """
     with transaction(sessions) as session:
         record = _read(session, lock=True, skip_locked=skip_locked)
-        # A record that another process creates at this moment must be read as well: without it, the
-        # caller would acknowledge an unrecorded drop.
+        # Read the record again, because another process may have created it in the meantime.
+        # Without the record, the caller would acknowledge an unrecorded drop.
         if record is None and not (skip_locked and _exists(session)):
             session.execute(insert(overflow).values(id=1).on_conflict_do_nothing())
             record = _read(session, lock=True, skip_locked=skip_locked)

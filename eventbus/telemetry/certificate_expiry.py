@@ -1,4 +1,4 @@
-"""A metric for the expiry of the certificates that a process depends on.
+"""A metric for the expiry of the certificates used by a process.
 
 The expiry is read from the servers rather than from disk, because clients receive the certificate
 that the server has loaded; a renewed file has no effect until the server loads it.
@@ -23,7 +23,7 @@ from eventbus.settings.broker import BrokerSettings
 from eventbus.settings.database import DatabaseSettings
 
 #: Seconds to wait for the responses of servers during one scrape. Prometheus allows five seconds
-#: for the whole scrape, including the metrics of the database.
+#: for a scrape, including the metrics of the database.
 TIMEOUT = 2.0
 
 #: Seconds for which an expiry is cached: certificates change rarely.
@@ -101,7 +101,7 @@ def authority_not_after(*ca_files: Path) -> float:
 
 
 def sources(settings: Settings) -> dict[str, Source]:
-    """Return the certificates that a process with these settings depends on, by `server` label."""
+    """Return the sources of a process's certificates by `server` label."""
     by_server: dict[str, Source] = {}
     ca_files = []
     if isinstance(settings, BrokerSettings):

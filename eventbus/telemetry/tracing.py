@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 #: The attributes of a span.
 Attributes = Mapping[str, str | int]
 
-#: The attribute `outcome` of a span that is not sent: a rolled-back batch had no effect.
+#: Value of the `outcome` attribute of a span that is not sent, because its batch was rolled back.
 ROLLED_BACK = "rolled back"
 
 #: Maximum number of characters of an error's text in a span.
@@ -151,7 +151,8 @@ def unrecorded(parent: object) -> Span:
 def flagged(parent: object, *, sampled: bool) -> str:
     """Return a `traceparent` with this flag, in the parent's trace or in a new trace.
 
-    If `sampled`, the spans that continue it are recorded and sent; otherwise only failed spans are.
+    If `sampled`, the spans that continue it are recorded and sent. Otherwise only failed spans are
+    sent.
     """
     context = get_current_span(_context(parent)).get_span_context()
     if not context.is_valid:

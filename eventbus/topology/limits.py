@@ -2,10 +2,10 @@
 
 from datetime import timedelta
 
-#: Deliveries of one message that may end with their connection before the broker parks it. The
-#: broker counts them for every prefetched message, so this limit is only the last resort against a
-#: message that crashes every worker that receives it. `eventbus.consumer.poison` finds a message
-#: whose handler crashes.
+#: Maximum number of deliveries of one message that end with a lost connection. The broker then
+#: parks the message. The broker counts such deliveries for every prefetched message, so this limit
+#: is only the last resort against a message that crashes every worker. `eventbus.consumer.poison`
+#: finds a message whose handler crashes.
 DELIVERY_LIMIT = 1_000
 
 #: RabbitMQ 4 drops a message after 20 deliveries unless its queue has another limit.
@@ -22,7 +22,7 @@ QUEUE_LIMIT = 1_000_000
 PARTS_LIMIT = 64
 
 #: The time for which the stream keeps an event: two weeks, as in the outbox. Older faults cannot be
-#: repaired by a replay. The broker deletes whole segments, so some events stay longer.
+#: repaired by a replay. The broker deletes events by the segment, so some events stay longer.
 STREAM_AGE = timedelta(days=14)
 
 #: Maximum size of the stream in bytes, which is sufficient for about three million orders. Beyond

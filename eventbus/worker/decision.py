@@ -19,8 +19,8 @@ CANARY_WINDOW = 600.0
 class Decision:
     """The pause of the service, as last read or as decided by the worker itself.
 
-    It outlives connections. After a pause, the worker first handles one event alone, the canary;
-    this includes a worker that starts soon after the pause.
+    It outlives connections. After a pause, the worker first handles a single event, the canary. A
+    worker that starts soon after the pause does the same.
     """
 
     def __init__(self, *, has_canary: bool = True) -> None:

@@ -122,14 +122,14 @@ class EventApp(ServiceApp):
         )
 
     def record_parked(self, delivery: Delivery) -> None:
-        """Record that an event is about to be parked, as `Handling.record`.
+        """Record that an event is about to be parked. See `Handling.record`.
 
         This runs in a child process.
         """
         self._handling.record(self.sessions, delivery)
 
     def read_operator_pause(self) -> OperatorPause | None:
-        """Return the pause that is in effect, else the pause that ended last, or None.
+        """Return the pause in effect, otherwise the pause that ended last, or None.
 
         This runs in a child process. Raises `Failed`.
         """

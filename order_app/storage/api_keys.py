@@ -42,7 +42,7 @@ class UnknownKey(ExpectedError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """A stored key: enough to verify a client's key, but not to use the API."""
+    """A stored key, which can verify a client's key but cannot be used to call the API."""
 
     prefix: str
     name: str
@@ -98,7 +98,7 @@ def register(session: Session, key: str, name: str, scopes: Iterable[Scope]) -> 
 
 
 def all_keys(session: Session) -> list[ApiKey]:
-    """Return all keys, revoked ones included, oldest first."""
+    """Return all keys, including revoked keys, oldest first."""
     rows = session.scalars(select(ApiKeyRow).order_by(ApiKeyRow.created_at, ApiKeyRow.prefix))
     keys = [_key(row) for row in rows]
     of_client: dict[str, list[str]] = {}
