@@ -116,5 +116,5 @@ def behind(session: Session) -> float | None:
 
 
 def skipped(session: Session) -> int:
-    """Return the number of stored messages that are missing in the figures, because of an error."""
+    """Return the number of stored messages that are missing from the figures due to an error."""
     return session.scalar(select(func.count()).select_from(SkippedRow)) or 0

@@ -19,8 +19,8 @@ LEASE = 60
 #: The delay, in seconds, of an email that waits for another email that is being sent.
 SHORTLY = timedelta(milliseconds=250)
 
-#: Maximum number of seconds by which a time can be in the future, which is longer than any delay. A
-#: later time was written by a wrong clock, and counts as past.
+#: Maximum number of seconds between now and a future time, which is longer than any delay. A later
+#: time was written by a wrong clock, and counts as past.
 FURTHEST = 86_400
 
 #: The maximum length of a stored error, in characters.

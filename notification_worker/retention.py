@@ -6,7 +6,7 @@ from notification_worker.domain import Status
 from notification_worker.models import Notification
 from notification_worker.settings import MailerSettings
 
-#: The retention rule of emails, by which a pending email is never deleted.
+#: The retention rule of emails. A pending email is never deleted.
 NOTIFICATIONS = RetentionRule(
     table=Notification.metadata.tables[Notification.__tablename__],
     since=Notification.created_at.expression,

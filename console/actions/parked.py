@@ -36,7 +36,7 @@ class Listing:
 
 
 def show(settings: BrokerAdminSettings, service: Service, *, limit: int) -> Listing:
-    """Return the oldest parked messages of a service, at most `limit`; all stay in place."""
+    """Return at most `limit` of a service's oldest parked messages, and leave them in place."""
     with parking_lot(settings, service) as lot:
         messages = tuple(Parked.of(service, message) for message in lot.scan(limit))
         others = unread(settings, service, lot)

@@ -22,8 +22,8 @@ from eventbus.messaging.amqps import Connection
 from eventbus.messaging.message_copy import copy_of, own_headers
 from eventbus.topology.service import Service
 
-#: The header with the number of the plan by which a message was redriven, and a mark of the stage.
-#: A message that is parked again keeps the header.
+#: The header with the number of the plan that redrove a message, and a mark of the stage. A message
+#: that is parked again keeps the header.
 PLAN = "redrive-plan"
 
 #: Maximum number of messages that one consumer holds. A connection has 2,047 channels, with one

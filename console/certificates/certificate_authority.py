@@ -39,9 +39,9 @@ LIFETIME = timedelta(days=365)
 #: `init` renews certificates whose remaining validity is shorter.
 RENEWAL = timedelta(days=30)
 
-#: The time by which the validity starts in the past. A client's clock may be behind, by hours if it
-#: is set incorrectly. Until a certificate is valid by the client's clock, the client can connect
-#: neither to the database nor to the broker.
+#: The time between the start of a certificate's validity and its creation. A client's clock may be
+#: behind, by hours if it is set incorrectly. Until a certificate is valid by the client's clock,
+#: the client can connect neither to the database nor to the broker.
 _CLOCK_SKEW = timedelta(days=1)
 
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -95,13 +95,13 @@ class Authority:
                 yield self.issue_client(user)
 
     def issue(self, server: str, *, lifetime: timedelta = LIFETIME) -> Certificate:
-        """Replace a server's key and certificate with new ones that are valid for `lifetime`."""
+        """Replace a server's key and certificate, with a validity of `lifetime`."""
         return self._issue(
             self.server_file(server), server, ExtendedKeyUsageOID.SERVER_AUTH, lifetime, server
         )
 
     def issue_client(self, user: str, *, lifetime: timedelta = LIFETIME) -> Certificate:
-        """Replace a user's key and certificate with new ones that are valid for `lifetime`."""
+        """Replace a user's key and certificate, with a validity of `lifetime`."""
         return self._issue(
             self.client_file(user), user, ExtendedKeyUsageOID.CLIENT_AUTH, lifetime, None
         )

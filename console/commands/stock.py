@@ -161,7 +161,7 @@ def show_movements(sku: str, limit: int, *, as_json: bool) -> None:
 @shows
 @documented("differences")
 def check() -> None:
-    """Compare each level with the sum of its movements; all movements are read.
+    """Compare each level with the sum of its movements. The command reads all movements.
 
     Exits with status 2 if one differs: the tables were changed by hand.
     """

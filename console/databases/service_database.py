@@ -87,7 +87,7 @@ class Databases:
             yield session
 
     def close(self) -> None:
-        """Close the connections that are not in use; a later transaction opens new ones."""
+        """Close idle connections. A later transaction opens a new connection."""
         with self._lock:
             for kept in self._sessions.values():
                 db.engine_of(kept).dispose()

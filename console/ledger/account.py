@@ -12,7 +12,8 @@ from common.kombu_topology import SERVICES
 from eventbus.events.versions import versions
 from eventbus.topology.service import Service
 
-#: Maximum number of open events of one service that are examined one by one; all are in memory.
+#: Maximum number of open events of one service that are examined individually. They are kept in
+#: memory.
 OPEN_LIMIT = 100_000
 
 
@@ -76,7 +77,7 @@ class Account:
     #: Number of messages in the parking lot whose event is also in the inbox. They are harmless
     #: duplicates.
     parked_duplicates: int = 0
-    #: The reason for which open events could not be examined; empty if they were examined.
+    #: The reason why open events could not be examined. Empty if they were examined.
     unproven: str = ""
     _is_owed: dict[str, bool] = field(default_factory=dict)
 

@@ -28,7 +28,7 @@ from order_app.storage.models import OrderRow
 #: The number of orders in a page.
 PAGE = 500
 
-#: The number of disagreements that are kept; all disagreements are counted.
+#: Maximum number of disagreements that are kept. All disagreements are counted.
 LIMIT = 1_000
 
 

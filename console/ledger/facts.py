@@ -1,4 +1,4 @@
-"""The facts about an order in several services, and the rules by which they agree."""
+"""The facts about an order in several services, and the rules for their agreement."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence

@@ -116,7 +116,7 @@ def _handled(books: Books, account: Account, ids: Iterable[UUID]) -> set[UUID]:
 
 
 def _sent(books: Books, account: Account, ids: Sequence[UUID]) -> set[UUID]:
-    """Return the given events that are still marked as sent; the others are sent again."""
+    """Return the events that are still marked as sent. The relay sends all other events again."""
     sent: set[UUID] = set()
     for outbox in {account.open[event_id].outbox for event_id in ids}:
         mine = [event_id for event_id in ids if account.open[event_id].outbox == outbox]

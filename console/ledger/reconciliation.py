@@ -21,8 +21,8 @@ SETTLING = 5.0
 #: Maximum seconds for the search of the queues.
 SEARCH = 30.0
 
-#: The time by which a row of the inbox may be deleted before it is due. It covers the difference
-#: between the clocks of two databases, and the time between the handling and the broker's confirm.
+#: Maximum time by which a row of the inbox is deleted too early. It covers the difference between
+#: the clocks of two databases, and the time between the handling and the broker's confirm.
 _SLACK = timedelta(hours=1)
 
 #: A function that is called after each page with the number of events read so far.

@@ -30,8 +30,8 @@ class Delivery:
     """An event of an order and its place, from the point of view of one service.
 
     `handled` is None unless the place is HANDLED. `message` is the message in a retry tier or the
-    parking lot, if it was found. `problem` is the reason for which the event does not move, if it
-    is known. `is_paused` is whether the reason is a pause of the service.
+    parking lot, if it was found. `problem` states why the event does not move, if the reason is
+    known. `is_paused` is whether the reason is a pause of the service.
     """
 
     event: Sent

@@ -45,7 +45,7 @@ _COLUMNS = (
 class Sent:
     """An event of an order; `sent_at` is None until the broker has confirmed it.
 
-    `problem` is the reason for which it is not sent, and empty if it is sent.
+    `problem` states why it is not sent, and is empty if it is sent.
     """
 
     id: UUID

@@ -30,7 +30,7 @@ _DECIDING = tuple(service for service in CONSUMERS if service.essential)
 class Stuck:
     """An order that is not decided, and its events that wait for a service that decides it.
 
-    `problem` is the reason for which the order is stuck if no event waits, and is otherwise empty.
+    `problem` states why the order is stuck although no event waits, and is otherwise empty.
     `closed` is the event that the reason concerns, if there is one.
     """
 
@@ -52,7 +52,7 @@ class Shared:
 class Report:
     """The stuck orders, oldest first, at most `LIMIT`; `is_cut` if there are more.
 
-    `problem` is the reason for which messages could not be searched for, and empty if they were.
+    `problem` states why the messages could not be searched, and is otherwise empty.
     """
 
     orders: tuple[Stuck, ...]

@@ -37,7 +37,7 @@ _DELETED_TOGETHER = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class Discarded:
-    """A discarded message: its number, the reason for which it was parked, and its body."""
+    """A discarded message, with its number, its body, and the reason why it was parked."""
 
     id: int
     parked: Parked

@@ -1,4 +1,4 @@
-"""An edit of one parked message, which corrects the payload and nothing else of the event.
+"""An edit of one parked message, which changes only the payload of its event.
 
 The id of the event stays the same, so the inbox accepts either the original or the edited copy.
 """

@@ -102,7 +102,7 @@ def groups(
     service: Service,
     since: Mapping[str, datetime | None] = _NEVER,
 ) -> Groups:
-    """Return the groups of a service's parked messages; all stay in place.
+    """Return the groups of a service's parked messages, and leave all messages in place.
 
     The entire parking lot is read, with one message and at most `GROUP_LIMIT` groups in memory.
     `since` maps each key to the time up to which failures were already counted.

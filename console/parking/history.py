@@ -34,7 +34,7 @@ _EDITED_LISTED = 5
 #: Number of digits of a body's SHA-256 that distinguish its versions.
 _VERSION_DIGITS = 8
 
-#: The time by which lines without a valid time are sorted, so that they come first.
+#: The sort key of lines without a valid time, which come first.
 _FIRST = datetime.min.replace(tzinfo=UTC)
 
 

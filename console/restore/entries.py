@@ -28,7 +28,7 @@ LIMIT = 10_000
 #: Number of commands that are looked up in one query.
 _TOGETHER = 500
 
-#: Seconds by which the clocks of the two databases may differ.
+#: Maximum difference between the clocks of the two databases, in seconds.
 _SLACK = timedelta(seconds=5)
 
 #: The kind of the entry, by action.

@@ -11,11 +11,11 @@ from console.settings import LedgerSettings
 from eventbus.messaging.stream import Start
 from eventbus.topology.service import Service
 
-#: Maximum number of ids that are listed; all ids are counted.
+#: Maximum number of ids in a list. All ids are counted.
 LIMIT = 1_000
 
-#: The time by which a row of an outbox may be deleted before it is due, which is the difference
-#: between the clocks of the broker and the database.
+#: Maximum time by which a row of an outbox is deleted too early, because of the difference between
+#: the clocks of the broker and the database.
 _SLACK = timedelta(hours=1)
 
 

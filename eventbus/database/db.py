@@ -46,7 +46,7 @@ BY_KEY: Mapping[str, object] = MappingProxyType({"enable_seqscan": "off", "jit":
 #: limit.
 CONNECT_TIMEOUT = 5
 
-#: Seconds by which a response may exceed `statement_timeout`, because of the network or a busy
+#: Seconds to wait for a response beyond `statement_timeout`, because of the network or a busy
 #: server.
 _LATENESS = 3.0
 

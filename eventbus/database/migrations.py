@@ -115,7 +115,7 @@ def run(*metadata: MetaData) -> None:
 
 
 def _histories(service: Service) -> tuple[_History, _History]:
-    # The service's revisions come first, because old ones have created some of the library's
+    # The service's revisions come first, because old revisions created some of the library's
     # tables.
     return (
         _History(service.package, SERVICE_VERSION, ("head",)),

@@ -54,8 +54,8 @@ class Statement:
         """Run the statement on a connection, and return its rows.
 
         The connection must be in autocommit mode or have a transaction, because this method does
-        not start a transaction. SQLAlchemy's result would cost more than the statement; the errors
-        are SQLAlchemy's.
+        not start a transaction. SQLAlchemy's result would cost more than the statement. Errors are
+        raised as SQLAlchemy's exceptions.
         """
         text = self.prepared(connection)
         with closing(connection.connection.cursor()) as cursor:

@@ -97,7 +97,7 @@ class _Running:
 
 
 class _Watch:
-    """The statements in progress of this process, and the thread that ends the overdue ones."""
+    """The statements that this process is running, and the thread that ends overdue statements."""
 
     def __init__(self) -> None:
         self.reset()

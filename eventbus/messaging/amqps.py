@@ -1,4 +1,4 @@
-"""AMQP over TLS with a limit on each wait, on connections that no message can terminate.
+"""AMQP over TLS, with a limit on each wait and connections that no message can terminate.
 
 Importing this module makes kombu use these connections for each `amqps://` address that it opens
 afterwards, including after a failover to another node. py-amqp limits neither writes (its socket
@@ -67,7 +67,7 @@ class LimitedWait:
 
 
 class _Channel(LimitedWait, pyamqp.Channel):
-    """A channel that leaves each body as the bytes that were received.
+    """A channel that does not decode the bodies of messages.
 
     py-amqp decodes a body with the encoding that its message names. Some of Python's decoders take
     minutes for a megabyte.

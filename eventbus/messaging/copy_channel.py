@@ -19,8 +19,8 @@ class Copy:
     #: A function that returns whether this worker still holds the original; if it does not, a copy
     #: would be a duplicate.
     is_wanted: Callable[[], bool]
-    #: A function that is called in the event loop with None, or with the reason for which the
-    #: broker rejected the copy.
+    #: A function that is called in the event loop with None, or with the reason why the broker
+    #: rejected the copy.
     done: Callable[[str | None], object]
     #: The time (`time.monotonic()`) at which the broker first refused the copy.
     first_refused: float | None = field(default=None)

@@ -46,7 +46,8 @@ class Report:
     #: Whether the batch ended because the broker objects to an event, for example because a
     #: permission is missing.
     objected: bool = False
-    #: Types of confirmed events to which no queue is bound; another version of each event had one.
+    #: Types of confirmed events to which no queue is bound. Another version of each event had a
+    #: queue.
     unconsumed: frozenset[str] = frozenset()
 
 

@@ -19,7 +19,7 @@ from testkit.simulation.scheduler import Crashed, Scheduler
 #: so a lock that is not free immediately is held by an actor that waits for its turn.
 _LOCK_TIMEOUT = 1
 
-#: The statement by which the code under simulation sets another timeout.
+#: The statement with which the code under simulation sets another timeout.
 _OWN_TIMEOUT = re.compile(r"SET LOCAL lock_timeout = \d+")
 
 #: Seconds of real time to wait for the end of a session, and between two checks.
@@ -163,7 +163,7 @@ class SimulatedDatabase:
             "application_name": actor,
             "lock_timeout": _LOCK_TIMEOUT,
         }
-        # Only timeouts are read, which have defaults.
+        # The engine reads only the timeouts from these settings, and the timeouts have defaults.
         settings = DatabaseSettings.model_construct()
         options: dict[str, Any] = db.engine_options(settings, pool_size=2, session=session)
         engine = create_engine(self._url, **options)
@@ -187,8 +187,8 @@ class SimulatedDatabase:
             return _OWN_TIMEOUT.sub(f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT}", sql), parameters
 
         def on_error(context: ExceptionContext) -> None:
-            # The next statement of a session that has ended fails, or its preparation, which
-            # depends on earlier runs: both are one point.
+            # After a session has ended, either its next statement or the statement's preparation
+            # fails, depending on earlier runs. Both count as one point.
             if (context.statement or "").startswith("PREPARE"):
                 at_point()
 

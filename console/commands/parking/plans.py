@@ -176,8 +176,8 @@ def _run(settings: RepairSettings, plan_id: int, rate: float, max_failing: float
             report=ended,
         )
     except ActionError:
-        # The plan contains the reason for which the run has stopped. If the plan is unknown, that
-        # is the error.
+        # The plan contains the reason why the run stopped. If no such plan exists, the error says
+        # so.
         with suppress(ActionError):
             report(plan=_document(plans.show(settings, plan_id)))
         raise

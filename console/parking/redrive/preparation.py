@@ -47,7 +47,7 @@ def prepare(
     recorded: Callable[[int], object] = lambda _plan_id: None,
     progress: Callable[[int, int], object] = lambda _examined, _depth: None,
 ) -> Plan:
-    """Choose parked messages and return the plan; all stay in place.
+    """Choose parked messages and return the plan, and leave all messages in place.
 
     `recorded` is called with the number of the plan before the parking lot is read, and `progress`
     after each `BATCH` messages with the number of messages that were read and the total. If an

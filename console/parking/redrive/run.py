@@ -129,7 +129,7 @@ def _check(
 
 
 def _check_waiting(progress: Progress, expected: Effects) -> None:
-    """Store the reason and raise `ActionError` if messages still wait behind parked ones."""
+    """Store the reason and raise `ActionError` if messages still wait behind parked messages."""
     if not (items := progress.waiting()):
         return
     ahead = expected.waiting([item.inbox_id for item in items if item.inbox_id])

@@ -88,8 +88,8 @@ class Stage:
         """Redrive messages, calling `wait` before each, and return their outcomes.
 
         Messages without an outcome remain recorded as being redriven: the run was interrupted, or
-        `OUTCOME_LIMIT` has passed. Messages that were not found are planned again, after all
-        others. Messages that would wait behind parked ones are not redriven.
+        `OUTCOME_LIMIT` has passed. Messages that were not found are planned again, after all other
+        messages. Messages that would wait behind a parked message are not redriven.
         """
         outcome = Outcome(size=len(items))
         due = self._hold_back(items, outcome)

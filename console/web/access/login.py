@@ -36,8 +36,8 @@ login = Blueprint("login", __name__)
 #: The name of the cookie of a login.
 COOKIE = "orders_console_login"
 
-#: The endpoints of load balancers, supervisors and Prometheus, which have no password, and those of
-#: the login page.
+#: The endpoints that require no login: those of load balancers, supervisors and Prometheus, and the
+#: login page.
 _OPEN = {"ready", "metrics.page", "static", "login.form", "login.enter"}
 
 _PATH = "/login"

@@ -22,7 +22,7 @@ class Row:
     service: Service
     depth: int | None = None
     consumers: int | None = None
-    #: Messages in each retry tier, the shortest first, by the name of its queue.
+    #: Number of messages in each retry tier by the name of its queue, shortest tier first.
     tiers: Mapping[str, int | None] | None = None
     parked: int | None = None
     #: Seconds since the parking lot was last empty; 0 if it is empty.

@@ -74,8 +74,8 @@ class Purge(ProgramFault):
 class Unbind(Fault):
     """An event type is unbound from every queue, so the broker returns its events.
 
-    The bindings are deleted and created one after the other: an event that is published in between
-    reaches only some of the queues. Only the ledger can restore it.
+    The bindings are deleted and created one after the other, so an event that is published in the
+    meantime reaches only some of the queues. Only the ledger can restore it.
     """
 
     name = "unbind"
