@@ -93,11 +93,11 @@ class Unprojectable(NamedTuple):
 
 
 def project(session: Session, entries: Iterable[Entry], *, since: datetime | None = None) -> None:
-    """Add these messages to the figures; events that were added before have no effect.
+    """Add these messages to the figures. Events that were added before have no effect.
 
     Messages that cannot be projected are stored with the reason. With `since`, orders that were
     placed before that time, or whose `order.created` was not read, are left unchanged. Raises the
-    errors of the database; the figures are then unchanged.
+    errors of the database, in which case the figures are unchanged.
     """
     events, skipped = _decoded(entries)
     first = first_deliveries(session, ((event, 1) for _, event in events))

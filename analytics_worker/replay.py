@@ -29,9 +29,9 @@ BATCH = 1_000
 #: Seconds to wait for a message that the stream must contain.
 PATIENCE = 30.0
 
-#: The maximum difference between the clocks of the processes that place orders and of those that
-#: publish events. An event is published after its order was placed. Therefore, if an order was
-#: placed at least this long after the first message that is read, all its events are read.
+#: The maximum difference between the clocks of the API's processes and of the relays. An event is
+#: published after its order was placed. Therefore, if an order was placed at least this long after
+#: the first message that is read, all its events are read.
 SKEW = timedelta(minutes=2)
 
 
@@ -49,7 +49,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Rebuilt:
-    """The result of a replay; `since` is the first rebuilt minute, None for all minutes."""
+    """The result of a replay. `since` is the first rebuilt minute, or None for all minutes."""
 
     since: datetime | None
     first_offset: int

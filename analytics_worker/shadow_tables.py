@@ -46,7 +46,7 @@ WHERE NOT EXISTS (
 
 
 class ReplayRunsError(ExpectedError):
-    """Another replay is running; only one may run at a time."""
+    """Another replay is running. Only one may run at a time."""
 
 
 @contextmanager

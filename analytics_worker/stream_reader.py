@@ -58,7 +58,7 @@ class Reader:
 
     @classmethod
     def from_settings(cls, sessions: Sessions, settings: ServiceSettings) -> "Reader":
-        """Return the reader of a process; it connects at its first step."""
+        """Return the reader of a process, which connects at its first step."""
         # The nodes of a cluster are tried in turn, one per attempt.
         nodes = cycle(broker_url(settings).split(";"))
 
@@ -118,7 +118,7 @@ class Reader:
                 time.sleep(min(BROKER_DELAY, max(0.0, until - time.monotonic())))
 
     def _read_some(self, session: Session, timeout: float) -> bool:
-        """Read a batch; return whether the stream already contains more."""
+        """Read a batch, and return whether the stream already contains more messages."""
         with session.begin():
             at = position.read(session)
         if self._source is None or self._source.at != at:
@@ -172,7 +172,7 @@ class _Source:
             self.close()
             raise
         self._opened = time.monotonic()
-        #: Whether the stream has been verified to be the one that was read before.
+        #: Whether the stream has been verified to be the stream that was read before.
         self.is_known = at is None
         self.is_strange = False
 
@@ -224,7 +224,7 @@ def _errors() -> tuple[type[Exception], ...]:
 
 
 def _apply(session: Session, source: _Source, entries: Sequence[Entry]) -> bool:
-    """Project a batch, or each message individually if that fails.
+    """Project a batch or, if this fails, each message individually.
 
     Returns False if another reader has continued.
     """

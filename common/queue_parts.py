@@ -38,14 +38,14 @@ def _parser(allowed: Sequence[str], limit: int, lack: str) -> Callable[[object],
     return parsed
 
 
-#: The number of queue parts by service; a service that is not mentioned has one.
+#: The number of queue parts by service. A service that is not mentioned has one part.
 Parts = Annotated[
     Mapping[str, int],
     NoDecode,
     BeforeValidator(_parser(DIVISIBLE, PARTS_LIMIT, "queue")),
 ]
 
-#: The number of relays by service; a service that is not mentioned has one.
+#: The number of relays by service. A service that is not mentioned has one relay.
 Relays = Annotated[
     Mapping[str, int], NoDecode, BeforeValidator(_parser(PUBLISHERS, SLOTS, "outbox"))
 ]

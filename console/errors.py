@@ -6,7 +6,7 @@ from eventbus.errors import ExpectedError
 
 
 class ActionError(ExpectedError):
-    """An action has failed; the message is one line that names the cause."""
+    """An action has failed. The message is one line that names the cause."""
 
 
 def first_line(error: BaseException) -> str:

@@ -6,7 +6,7 @@ import httpx
 
 
 class HttpSession:
-    """A session with an HTTP API; the end of the `with` block closes its connections.
+    """A session with an HTTP API. The end of the `with` block closes its connections.
 
     Several threads can use a session.
     """

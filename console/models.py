@@ -164,7 +164,7 @@ class DiscardRow(Base):
 
 
 class JournalRow(Base):
-    """An operator's change to a parked message or a failure group; rows are only appended."""
+    """An operator's change to a parked message or a failure group. Rows are only appended."""
 
     __tablename__ = "parking_journal"
     __table_args__ = (
@@ -188,7 +188,7 @@ class JournalRow(Base):
 
 
 class FailureGroupRow(Base):
-    """A group of parked messages with one cause; it remains when its messages are gone."""
+    """A group of parked messages with one cause, which remains when its messages are gone."""
 
     __tablename__ = "failure_groups"
     __table_args__ = (Index("ix_failure_groups_last_seen", "service", "last_seen"),)

@@ -80,8 +80,7 @@ class PasswordFiles(Settings):
 class SecretsSettings(PasswordFiles):
     """The directory of the services' passwords."""
 
-    #: The directory that contains the files `<user>.broker` and `<service>.database`, each with one
-    #: password.
+    #: The directory of the files `<user>.broker` and `<service>.database`, each with a password.
     secrets_dir: Path
 
     def broker_password(self, user: str) -> str | None:
@@ -154,9 +153,8 @@ class DatabaseAdminSettings(DatabaseSettings):
 class BrokerAdminSettings(PasswordFiles):
     """The broker's management API, and the user that accesses it."""
 
-    #: The address of the management API, such as `https://127.0.0.1:15671`; AMQP is on the same
-    #: host. Several addresses, separated by commas, are the nodes of one cluster and are tried in
-    #: turn.
+    #: The URL of the management API, such as `https://127.0.0.1:15671`, or several URLs separated
+    #: by commas, which are the nodes of one cluster. AMQP is on the same hosts.
     broker_admin_url: AdminUrls
     #: The certificate of the CA that issued the certificates of the management API and of AMQP.
     broker_ca_file: CaFile
@@ -164,8 +162,7 @@ class BrokerAdminSettings(PasswordFiles):
     broker_server_hostname: str | None = None
     broker_port: int = Field(5671, ge=1, le=65535)
     broker_vhost: str = Field("orders", min_length=1)
-    #: The broker user, which must have the tag `administrator`; the console's user has
-    #: `monitoring`.
+    #: The broker user. Its tag must be `administrator`, or `monitoring` for the console.
     broker_admin_user: str
     broker_admin_password: SecretStr
     broker_admin_password_file: Path | None = None
@@ -174,9 +171,8 @@ class BrokerAdminSettings(PasswordFiles):
     broker_nodes: int = Field(1, ge=1, le=100)
     #: The delays of the retry tiers in seconds, ascending, which are the same for every service.
     retry_tiers: RetryTiers = RETRY_TIERS
-    #: Numbers of parts of the queues that are divided, such as `inventory=4,order=2`. By default,
-    #: no queue is divided, because one worker of each service consumes several thousand events per
-    #: second.
+    #: Numbers of parts of divided queues, such as `inventory=4,order=2`. The default is none,
+    #: because one worker of each service consumes several thousand events per second.
     parts: Parts = Field("", validate_default=True)
 
 
@@ -207,13 +203,12 @@ class RedriveSettings(DedupWindow, BrokerAdminSettings):
 class LedgerSettings(RedriveSettings, DatabaseSettings):
     """Settings for accounting for every event: the broker, and every service's tables."""
 
-    #: Days for which the mailer keeps emails. Older orders have no emails with which they could be
-    #: compared.
+    #: Days for which the mailer keeps emails. Older orders cannot be compared with emails.
     notification_retention_days: int = Field(90, ge=1, le=3650)
 
 
 class RestoreSettings(LedgerSettings, TopologySettings):
-    """Settings for restoring a service or the broker: both, and the broker users' passwords."""
+    """Settings for restoring a service or the broker, including the broker users' passwords."""
 
 
 class DiscardSettings(BrokerAdminSettings, DatabaseServer):
@@ -239,8 +234,7 @@ class ReplaySettings(BrokerAdminSettings, DatabaseAdminSettings):
 class AuditSettings(DatabaseAdminSettings):
     """Settings for deleting old lines of the audit log: permission to assume its owner's role."""
 
-    #: Days for which lines of the audit log are kept. A yearly review covers a complete year, up to
-    #: a month after its end.
+    #: Days for which lines are kept. A yearly review covers a complete year, a month after its end.
     audit_retention_days: int = Field(400, ge=30, le=3650)
 
 
@@ -255,12 +249,10 @@ class TlsSettings(Settings):
 class ConsoleSettings(ParkingSettings):
     """Settings of the web console, whose permissions are fewer than an operator's."""
 
-    #: The user name of an administrator whose login works without the console's database, for
-    #: emergencies.
+    #: The user name of the emergency login, which works without the console's database.
     console_user: str = Field("operator", pattern="^[A-Za-z0-9._@-]+$")
     console_password: SecretStr = Field(min_length=16)
-    #: Seconds without a request after which a login in a browser ends. The default is a working
-    #: day.
+    #: Seconds without a request after which a browser's login ends. The default is a working day.
     console_login_idle: int = Field(28_800, ge=60, le=2_592_000)
     #: Seconds after which a login in a browser ends in any case. The default is a week: a stolen
     #: cookie expires, and people enter their password once a week.

@@ -28,7 +28,7 @@ def create_tables(engine: Engine) -> None:
 
 
 def declare(connection: Connection, topology: Topology) -> None:
-    """Declare a topology's exchanges, queues and bindings; existing objects are kept.
+    """Declare a topology's exchanges, queues and bindings, and keep existing objects.
 
     Raises `amqp.exceptions.PreconditionFailed` if an object exists with other arguments.
     """

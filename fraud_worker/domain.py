@@ -14,15 +14,15 @@ from ipaddress import IPv4Address, ip_address, ip_network
 class Rule(StrEnum):
     """A property of an order that may indicate fraud."""
 
-    #: Many orders from one email address in a short time.
+    #: The customer placed many orders from one email address in a short time.
     EMAIL_ORDERS = "email_orders"
-    #: Many orders from one IP address in a short time.
+    #: Many orders came from one IP address in a short time.
     IP_ORDERS = "ip_orders"
-    #: A high total.
+    #: The order has a high total.
     AMOUNT = "amount"
-    #: Many units.
+    #: The order has many units.
     PIECES = "pieces"
-    #: Many different SKUs.
+    #: The order has many different SKUs.
     SKUS = "skus"
 
 
@@ -99,12 +99,12 @@ def score(broken: Sequence[Sign]) -> int:
 
 
 def customer_of(email: str) -> str:
-    """Return the customer for whom orders with this email address count; case is ignored."""
+    """Return the customer to whom this email address belongs, regardless of case."""
     return email.lower()
 
 
 def network_of(ip: str | None) -> str | None:
-    """Return the network for which orders from this IP address count.
+    """Return the network to which this IP address belongs.
 
     For IPv6 this is the /64 network, for IPv4 the address itself. Returns None without a valid
     address.

@@ -1,7 +1,7 @@
 """The table of judgements: orders are recorded, and then orders whose counts changed are judged.
 
-An order that arrives late also counts for the orders placed after it, so these are judged again.
-The set of suspected orders does not depend on the order in which events arrive.
+An order that arrives late also counts for the orders placed after it, so these orders are judged
+again. The set of suspected orders does not depend on the order in which events arrive.
 """
 
 from collections.abc import Iterable, Sequence
@@ -150,7 +150,7 @@ def candidates(session: Session, fresh: Sequence[UUID], limits: Limits) -> list[
 
 
 def suspect(session: Session, order_ids: Sequence[UUID]) -> None:
-    """Mark these orders as suspected: they are not judged again."""
+    """Mark these orders as suspected, so that they are not judged again."""
     _SUSPECT.run_with_next(session, _array(order_ids))
 
 

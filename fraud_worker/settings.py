@@ -79,6 +79,6 @@ class WorkerSettings(LimitSettings, ServiceSettings):
 class RelaySettings(DedupWindow, OutboxSettings):
     """The settings of the relay, which publishes the outbox and deletes old rows."""
 
-    #: Days for which judgements are kept. The value is that of the inbox, and longer than any
-    #: window. A row contains an email address and an IP address.
+    #: Days for which judgements are kept. The value is the same as for the inbox, and longer than
+    #: any window. A row contains an email address and an IP address.
     fraud_retention_days: int = Field(30, ge=8, le=3650)

@@ -11,7 +11,7 @@ class Status(StrEnum):
 
     #: All quantities of the order are reserved.
     RESERVED = "RESERVED"
-    #: Quantities were never reserved, because a SKU was short.
+    #: Nothing was reserved, because a SKU was short.
     REJECTED = "REJECTED"
     #: The order was cancelled, and its quantities were released again.
     RELEASED = "RELEASED"

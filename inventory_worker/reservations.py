@@ -107,7 +107,7 @@ Reservations = Mapping[UUID, Reservation]
 
 
 def lock_stock(session: Session, skus: Collection[str]) -> dict[str, int]:
-    """Lock the levels of these SKUs; return the available quantity of each that exists."""
+    """Lock the levels of these SKUs, and return the available quantity of each existing SKU."""
     rows = _LOCK_STOCK.run(session, list(skus))
     return {row.sku: row.available for row in rows}
 
@@ -118,7 +118,7 @@ def add_stock(session: Session, skus: Collection[str]) -> None:
 
 
 def held_skus(session: Session, order_ids: Collection[UUID]) -> dict[UUID, set[str]]:
-    """Return the SKUs that each order has reserved or had reserved; omit orders without any."""
+    """Return the SKUs that each order has or had reserved. Orders without SKUs are omitted."""
     held: defaultdict[UUID, set[str]] = defaultdict(set)
     for row in _HELD_SKUS.run(session, list(order_ids)):
         held[row.order_id].add(row.sku)

@@ -52,7 +52,7 @@ class Shortfall:
 
 
 def shortfall(session: Session, level: Level) -> Shortfall | None:
-    """Return the orders that cannot be delivered from a level, or None if all can."""
+    """Return the orders that cannot be delivered from a level, or None if there are none."""
     missing = _missing(level)
     if not missing:
         return None

@@ -10,7 +10,7 @@ from inventory_worker.models import Kind, Stock, StockEntry
 from inventory_worker.movements import Entry, Level, Note, enter, lock_levels
 from inventory_worker.reservations import add_stock
 
-#: Maximum number of units of one SKU; a higher number is a typing error. Sums of such numbers stay
+#: Maximum number of units of one SKU. A higher number is a typing error. Sums of such numbers stay
 #: well within a bigint.
 MAX_ON_HAND = 1_000_000_000_000
 
@@ -23,14 +23,14 @@ class InvalidStock(ExpectedError):
 
 
 def check_sku(sku: str) -> str:
-    """Return the SKU; raises `InvalidStock` if it is not valid."""
+    """Return the SKU. Raises `InvalidStock` if it is not valid."""
     if not _SKU.fullmatch(sku):
         raise InvalidStock(f"sku is {sku!r}: must be 1 to 64 letters, digits, '.', '_' or '-'")
     return sku
 
 
 def check_on_hand(pieces: int) -> int:
-    """Return the quantity; raises `InvalidStock` if it is out of range."""
+    """Return the quantity. Raises `InvalidStock` if it is out of range."""
     if not 0 <= pieces <= MAX_ON_HAND:
         raise InvalidStock(f"on_hand is {pieces}: must be from 0 to {MAX_ON_HAND}")
     return pieces

@@ -23,7 +23,7 @@ from monitor.settings import FlowerSettings
 
 log = logging.getLogger(__name__)
 
-#: Maximum number of tasks in memory; the oldest task is dropped first.
+#: Maximum number of tasks in memory. The oldest task is dropped first.
 MAX_TASKS = 10_000
 
 #: Seconds between two attempts to reach the broker.
@@ -34,7 +34,7 @@ OFFLINE_LIMIT = 600
 
 
 class PatientEvents(Events):
-    """A receiver that retries at a constant interval; Flower's own doubles it without limit."""
+    """A receiver that retries at a constant interval, which Flower would double without limit."""
 
     def run(self) -> None:
         """Receive task events, and reconnect whenever the connection is lost."""

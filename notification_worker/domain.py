@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """The subject matter of an email; the value names its templates."""
+    """The subject matter of an email. The value names its templates."""
 
     RECEIVED = "received"
     CONFIRMED = "confirmed"
@@ -20,7 +20,7 @@ OPERATOR = "operator"
 
 
 class Status(StrEnum):
-    """The state of an email: PENDING until it is SENT or permanently FAILED; HELD is never sent."""
+    """The state of an email: PENDING, SENT, FAILED (permanently), or HELD, which is never sent."""
 
     PENDING = "PENDING"
     SENT = "SENT"
@@ -30,7 +30,7 @@ class Status(StrEnum):
     HELD = "HELD"
 
 
-#: Seconds before the second attempt. Each later delay is twice the previous one.
+#: Seconds before the second attempt. Each later delay is twice the previous delay.
 FIRST_DELAY = 1.0
 
 #: Longest delay in seconds, which gives four attempts per hour if a mailbox is full, or a sender is

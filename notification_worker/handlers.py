@@ -46,7 +46,7 @@ def on_events(session: Session, events: Sequence[Event]) -> None:
     """Record the emails for many events.
 
     The customer receives an email when an order is received, confirmed, shipped or cancelled; the
-    last contains the reason. The operator receives an email when an order is suspected.
+    last email contains the reason. The operator receives an email when an order is suspected.
     """
     _record(session, [_mail(event) for event in events])
 

@@ -73,7 +73,7 @@ class Position:
         self._full_at = time.monotonic()
 
     def rewind_if_due(self) -> bool:
-        """Start the next scan at the first entry if a full scan is due; return whether it is."""
+        """Start the next scan at the first entry if a full scan is due. Return whether it is."""
         if is_due := time.monotonic() - self._full_at >= FULL_SCAN:
             self.rewind()
         return is_due

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Outage:
-    """The pause of sending, from its start to its end; it is thread-safe."""
+    """The thread-safe pause of sending, from its start to its end."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -24,7 +24,7 @@ class Outage:
         self.resume_at = 0.0
 
     def note(self, event: str, reason: str) -> None:
-        """Pause, longer after each consecutive failure; the first failure is logged as `event`."""
+        """Pause, longer after each consecutive failure. The first failure is logged as `event`."""
         with self._lock:
             first, self._failures = not self._failures, self._failures + 1
             self._since = self._since or time.monotonic()

@@ -63,8 +63,8 @@ class Outcomes:
     def abandoned(self, mail: Claimed) -> Mark | None:
         """Return the outcome to record for an email whose mailer died while sending it.
 
-        The result is None if the email may be sent now. This is so after the first crash, for which
-        the delay of the lease is sufficient.
+        The result is None if the email may be sent now, as after the first crash, for which the
+        delay of the lease is sufficient.
         """
         if not mail.taken_over or mail.unsure <= 1:
             return None

@@ -47,8 +47,8 @@ class MailerSettings(DedupWindow, ServiceSettings):
     #: Seconds for the reply to the content (RFC 5321). A client that gives up before the server
     #: replies sends the email twice.
     smtp_accept_timeout: float = Field(600.0, gt=0, le=3600)
-    #: Maximum number of connections. One of them sends the emails; others are opened only while it
-    #: waits for a slow reply. The value is below the ten connections that mail servers commonly
+    #: Maximum number of connections. One of them sends the emails. The rest are opened only while
+    #: it waits for a slow reply. The value is below the ten connections that mail servers commonly
     #: allow per client.
     smtp_connections: int = Field(8, ge=1, le=100)
     #: The sender, as `Name <name@domain>`. Emails are signed with the name, and Message-IDs contain

@@ -20,7 +20,7 @@ class Status(StrEnum):
     CONFIRMED = "CONFIRMED"
     #: The goods have left the warehouse.
     SHIPPED = "SHIPPED"
-    #: The order will not be delivered; the cause is a `Reason`.
+    #: The order will not be delivered, for a `Reason`.
     CANCELLED = "CANCELLED"
 
 
@@ -38,12 +38,12 @@ class Reason(StrEnum):
 
 
 def status_of(stored: str) -> Status | str:
-    """Return a stored status; a status that only a newer release defines remains a string."""
+    """Return a stored status. A status that only a newer release defines remains a string."""
     return Status(stored) if stored in frozenset(Status) else stored
 
 
 def reason_of(stored: str | None) -> Reason | str | None:
-    """Return a stored reason; a reason that only a newer release defines remains a string."""
+    """Return a stored reason. A reason that only a newer release defines remains a string."""
     return Reason(stored) if stored in frozenset(Reason) else stored
 
 

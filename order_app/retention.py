@@ -26,7 +26,7 @@ class RelaySettings(PublishedVersions, DedupWindow, OutboxSettings):
 
 
 def retention(settings: RelaySettings) -> Retention:
-    """Return the retention of the order service; it connects to the database in its first pass."""
+    """Return the retention of the order service, which connects at its first pass."""
     days = {
         OUTBOX: settings.outbox_retention_days,
         INBOX: settings.inbox_retention_days,

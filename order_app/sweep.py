@@ -69,7 +69,7 @@ class Sweep:
 
         The first call, and the calls in the following `RETURN` seconds, do not cancel orders. A
         database error is logged, and the next step retries. An order that cannot be cancelled is
-        logged and put off until the next full sweep, so that it does not keep others PENDING.
+        logged and put off until the next full sweep, so that it does not keep other orders PENDING.
         """
         swept = 0
         try:
@@ -89,8 +89,8 @@ class Sweep:
                 # An outage ends only when the database replies.
                 session.connection().exec_driver_sql("SELECT")
             self._back_since = time.monotonic()
-            # The next sweep is a full one, because the database may be a different one, with
-            # different orders.
+            # The next sweep is a full sweep, because the connection may lead to another database
+            # with different orders.
             self._next_full = 0.0
         return now - self._back_since > RETURN
 

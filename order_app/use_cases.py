@@ -208,9 +208,9 @@ def sweep_deadlines(
     """Cancel up to `limit` orders that are PENDING `grace` after their deadline.
 
     Deadlines before `since`, and the orders `without`, are skipped. An order that cannot be
-    cancelled does not prevent the cancellation of others. Raises the errors of an outage. Deadlines
-    are compared with the database's clock. Sweeps can run concurrently: each skips the orders that
-    another sweep has locked.
+    cancelled does not prevent the cancellation of other orders. Raises the errors of an outage.
+    Deadlines are compared with the database's clock. Sweeps can run concurrently: each skips the
+    orders that another sweep has locked.
     """
     due = func.now() - grace
     overdue = (

@@ -30,7 +30,7 @@ PROTOBUF = "application/x-protobuf"
 #: Seconds between two deletions of old spans.
 FORGET_INTERVAL = 60.0
 
-#: Database connections, one for each thread of the server.
+#: Number of database connections, one for each thread of the server.
 _POOL_SIZE = 4
 
 

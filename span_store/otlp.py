@@ -85,7 +85,7 @@ def _row(span: Span, service: str) -> Row:
 
 
 def _name(kinds: Any, number: int) -> str:
-    """Return the name of a value; a value of a later version of OTLP counts as the default, 0."""
+    """Return the name of a value. A value of a later version of OTLP counts as the default, 0."""
     return str(kinds.Name(number if number in kinds.values() else 0))
 
 

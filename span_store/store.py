@@ -35,7 +35,7 @@ _ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 
 def keep(sessions: Sessions, rows: Sequence[dict[str, Any]]) -> None:
-    """Store these spans; a span that was sent twice, and is already stored, is not changed."""
+    """Store these spans. A span that is already stored, because it was sent twice, is unchanged."""
     if not rows:
         return
     try:
@@ -65,7 +65,7 @@ def _field(value: Any) -> str:
 
 
 def forget(session: Session, age: timedelta) -> int:
-    """Delete up to `DELETION` spans that were received longer ago; return their number."""
+    """Delete up to `DELETION` spans that were received longer ago, and return their number."""
     old = select(SpanRow.trace_id, SpanRow.span_id).where(SpanRow.received_at < func.now() - age)
     key = tuple_(SpanRow.trace_id, SpanRow.span_id)
     deletion = delete(SpanRow).where(key.in_(old.limit(DELETION)))

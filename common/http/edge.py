@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 Variables = dict[str, Any]
 
 #: Headers that must have a single value. HTTP allows proxies and servers to join repeated headers
-#: with commas, so a comma in such a header counts as a repetition. Equal values count as one;
-#: different values are refused.
+#: with commas, so a comma in such a header counts as a repetition. Equal values count as one value,
+#: and different values are refused.
 SINGLE = frozenset(
     {
         "authorization",
@@ -37,8 +37,8 @@ SINGLE = frozenset(
     }
 )
 
-#: Headers that must have a single value, but must not make a request fail: different values count
-#: as none.
+#: Headers that must have a single value, but must not make a request fail. Different values count
+#: as no value.
 OPTIONAL = frozenset({"traceparent"})
 
 #: Headers whose CGI variables do not start with `HTTP_`.
@@ -82,7 +82,7 @@ class Refused(HTTPException):
 
 
 class _SkippedBody(io.RawIOBase):
-    """A body that was not received, which must not be treated as an empty one."""
+    """A body that was not received, which must not be treated as an empty body."""
 
     def __init__(self, environ: Variables, reason: str) -> None:
         self._environ = environ
@@ -141,8 +141,7 @@ def admits(app: Flask, environ: Variables) -> bool:
 def variables(headers: Iterable[tuple[str, str]]) -> Variables:
     """Return the CGI variables of a request's headers, with repeated headers joined.
 
-    A name with an underscore is dropped, because its variable would equal that of the hyphenated
-    name.
+    A name with an underscore is dropped, because the hyphenated name has the same variable.
     """
     environ: Variables = {}
     for name, value in headers:

@@ -13,8 +13,8 @@ from flask import Flask, Response
 #: the messages that its client has not read.
 LIMIT = 200
 
-#: Seconds after which a stream is closed; a browser opens another. This repeats the check of its
-#: login, and frees the messages that a stalled client has not read.
+#: Seconds after which a stream is closed. A browser then opens another stream. This repeats the
+#: check of its login, and frees the messages that a stalled client has not read.
 LIFETIME = 60.0
 
 _EXTENSION = "event_streams"
@@ -84,7 +84,7 @@ class Streams:
         app.extensions[_EXTENSION] = self
 
     def response(self) -> Response:
-        """Return a response that stays open or, beyond `LIMIT`, one that rejects the stream."""
+        """Return a response that stays open. Beyond `LIMIT`, the response rejects the stream."""
         if len(self) >= LIMIT or self._is_ended:
             # After a response with this status, a browser does not repeat the request, and the page
             # polls instead.

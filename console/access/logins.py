@@ -37,7 +37,7 @@ def start(session: Session, token_hash: bytes, name: str | None, limits: Limits)
 def find(
     session: Session, token_hash: bytes, limits: Limits, *, otherwise: Person
 ) -> Person | None:
-    """Return the person of a login within its limits, or None; `otherwise` if it has no name."""
+    """Return the person of a valid login, `otherwise` for a login without a name, or None."""
     query = (
         select(LoginRow.person, PersonRow)
         .outerjoin(PersonRow, PersonRow.name == LoginRow.person)

@@ -34,11 +34,10 @@ class Entry:
 
 
 def add(session: Session, name: str, role: Role, services: Sequence[str] = ()) -> str:
-    """Add a person and return the generated password; only its hash is stored.
+    """Add a person and return the generated password, of which only the hash is stored.
 
-    `services` are those on which an operator may act; if it is empty, an operator may act on all.
-    Raises `ActionError` for an invalid name, a name that was used before, or services of another
-    role.
+    An operator may act on these `services` or, if there are none, on all services. Raises
+    `ActionError` for an invalid name, a name that was used before, or services of another role.
     """
     if not _NAME.fullmatch(name):
         raise ActionError(

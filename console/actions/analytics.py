@@ -82,7 +82,7 @@ def _engine(settings: ReplaySettings, **session: str) -> Iterator[Engine]:
         database_ca_file=settings.database_ca_file,
         database_statement_timeout=_STATEMENT_TIMEOUT,
     )
-    # The service's role cannot create tables; their owner can, but cannot log in.
+    # The service's role cannot create tables. Their owner can, but cannot log in.
     session |= {
         "role": owner_name(ANALYTICS.name),
         "idle_in_transaction_session_timeout": "10min",

@@ -82,8 +82,8 @@ def _published_now() -> str:
 
 
 def _now(labels: str = "") -> str:
-    # The rate is that between the last two scrapes, because a rate over a minute would show a burst
-    # late and understate it.
+    # The rate covers the last two scrapes, because a rate over a minute would show a burst late and
+    # understate it.
     return f"irate({_CONFIRMED}_count{{{labels}}}[1m])"
 
 

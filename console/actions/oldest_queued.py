@@ -26,10 +26,10 @@ _NEXT = 500
 def age_of_oldest(databases: Databases, service: Service) -> float | None:
     """Return the age in seconds of the oldest event that a service has yet to handle.
 
-    It is the first event, of a consumed type, after the one that was handled last. An event that
-    overtakes others, such as one that was redriven, hides them. Return 0 if there is no such event,
-    and None for a service that has not handled an event yet. The cost is limited to one short
-    transaction on the database of the service and of each publisher.
+    It is the first event of a consumed type after the last handled event. An event that overtakes
+    other events, such as a redriven event, hides them. Return 0 if there is no such event, and None
+    for a service that has not handled an event yet. The cost is limited to one short transaction on
+    the database of the service and of each publisher.
     """
     last = _last_handled(databases, service)
     ages = [

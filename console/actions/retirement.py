@@ -20,8 +20,8 @@ from eventbus.topology.limits import UNLIMITED
 from eventbus.topology.service import Service
 from eventbus.topology.users import MONITOR_QUEUE
 
-#: The pattern of queues outside the topology that contain no events: those of monitoring and of
-#: Celery itself.
+#: The pattern of queues outside the topology that contain no events, namely the queues of
+#: monitoring and of Celery itself.
 _FOREIGN = re.compile(rf"{MONITOR_QUEUE}|(.*\.)?celery\.pidbox")
 
 

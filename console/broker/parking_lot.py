@@ -59,11 +59,11 @@ class ParkingLot:
             self.is_shared = bool(others or consumers(channel, service.parking_lot))
 
     def messages(self, limit: int | None = None) -> Iterator[Message]:
-        """Yield each message, oldest first; a message that the caller does not settle stays."""
+        """Yield each message, oldest first. A message that the caller does not settle stays."""
         return self._take(limit, SETTLING_LIMIT)
 
     def scan(self, limit: int | None = None) -> Iterator[Message]:
-        """Yield messages like `messages`, but faster; none may be settled before the last."""
+        """Yield messages like `messages`, but faster. All must be read before any is settled."""
         return self._take(limit, HOLD_LIMIT)
 
     def _take(self, limit: int | None, held: int) -> Iterator[Message]:

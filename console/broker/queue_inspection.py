@@ -1,4 +1,4 @@
-"""The content of a queue or a stream, by event type; every message stays in place.
+"""The content of a queue or a stream, by event type. Every message stays in place.
 
 A quorum queue counts each inspection as a delivery, and parks a message that was delivered too
 often. A message that was inspected several times is therefore returned as a copy, whose count

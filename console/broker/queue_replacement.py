@@ -1,4 +1,4 @@
-"""Replacing a service's queue with one that has other arguments, while events arrive.
+"""Replacing a service's queue with a queue that has other arguments, while events arrive.
 
 RabbitMQ cannot change the arguments of an existing queue. A spare queue therefore receives the
 events in the meantime: it is bound before the old queue is unbound, and the messages of the old
@@ -72,7 +72,7 @@ class Replacement:
         self._unbind(self._service.queue)
 
     def remove_old(self) -> int:
-        """Empty the old queue and delete it; return the number of messages deleted with it.
+        """Empty the old queue and delete it, and return the number of messages deleted with it.
 
         These messages returned from a retry tier at that moment. Raises `ActionError` if consumers
         do not settle their messages; the previous state is then restored.

@@ -71,8 +71,8 @@ class Authority:
     def init(self, clients: Iterable[str] = ()) -> Iterator[Certificate]:
         """Create certificates that are missing, expire soon, or have other names or another issuer.
 
-        Yields each one. `clients` are the broker users that must have a certificate; certificates
-        of other users are renewed if they exist.
+        Yields each certificate. `clients` are the broker users that must have a certificate.
+        Certificates of other users are renewed if they exist.
         """
         with self._only_one():
             if self._is_missing():
@@ -107,7 +107,7 @@ class Authority:
         )
 
     def show(self) -> list[Certificate]:
-        """Return every certificate, starting with that of the CA."""
+        """Return every certificate, starting with the CA's certificate."""
         return [described(f, read(f)) for f in (self.certificate_file, *self._signed_files())]
 
     def _issue(

@@ -65,7 +65,7 @@ class Moment(click.ParamType[datetime]):
 
 
 class StartType(click.ParamType[Start]):
-    """`first`, an offset, or a time since 1971; `zone` applies to a time without a zone."""
+    """`first`, an offset, or a time since 1971. `zone` applies to a time without a zone."""
 
     name = "first|TIME|OFFSET"
 

@@ -61,7 +61,7 @@ def read(settings: DatabaseServer, service: Service) -> OperatorPause | None:
 
 
 def read_all(settings: DatabaseServer, services: Iterable[Service] = _CONSUMERS) -> Pauses:
-    """Return the pauses of services; a database that does not respond is a problem.
+    """Return the pauses of services. A database that does not respond is listed as a problem.
 
     The databases are read concurrently: the call takes as long as the slowest of them.
     """

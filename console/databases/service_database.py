@@ -1,4 +1,4 @@
-"""A service's database; `orderctl` has the service's permissions there, and the console fewer."""
+"""A service's database, where `orderctl` has the service's permissions, and the console fewer."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -45,7 +45,7 @@ class Place(StrEnum):
 
 
 class OutboxEvent(NamedTuple):
-    """An event of an outbox; `sent_at` is None until the broker has confirmed it."""
+    """An event of an outbox. `sent_at` is None until the broker has confirmed it."""
 
     id: UUID
     type: str
@@ -63,7 +63,7 @@ class OpenEvent(NamedTuple):
 
 @dataclass(kw_only=True)
 class Account:
-    """The events that one service consumes, counted by place; open events are kept by id."""
+    """The events that one service consumes, counted by place. Open events are kept by id."""
 
     service: Service
     #: The lowest id in the service's inbox; None if the inbox is empty.
@@ -95,7 +95,7 @@ class Account:
     def enter(
         self, outbox: str, events: Iterable[OutboxEvent], handled: set[UUID], expiry: datetime
     ) -> None:
-        """Count events of an outbox; an event that was sent and is not in `handled` is open.
+        """Count events of an outbox. An event that was sent and is not in `handled` is open.
 
         The inbox may have deleted the ids of events that were sent before `expiry`.
         """
@@ -109,7 +109,7 @@ class Account:
                 self.unexamined += 1
 
     def settle(self, ids: Iterable[UUID], place: Place) -> None:
-        """Count open events as being in this place; other ids are ignored."""
+        """Count open events as being in this place, and ignore other ids."""
         for event_id in ids:
             if event := self.open.pop(event_id, None):
                 self.counts[place] += 1

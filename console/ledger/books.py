@@ -126,7 +126,7 @@ class Books:
             return session.scalar(query)
 
     def overflow(self, receiver: Service) -> Overflow | None:
-        """Return a service's record of dropped events; None if its queue drops none."""
+        """Return a service's record of dropped events, or None if its queue never drops events."""
         if not receiver.can_overflow:
             return None
         with reading(self.databases[receiver.name]) as session:
@@ -139,7 +139,7 @@ def lowest_id(moment: datetime) -> UUID:
 
 
 def uuids(values: Iterable[object]) -> Iterator[UUID]:
-    """Yield the values that are ids; other messages are not events of an outbox."""
+    """Yield the values that are ids. Other messages are not events of an outbox."""
     for value in values:
         with suppress(ValueError):
             yield UUID(str(value))

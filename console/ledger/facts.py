@@ -21,11 +21,11 @@ from notification_worker.models import Notification
 from order_app.domain import Reason, Status
 from order_app.storage.models import LineRow, OrderRow
 
-#: A service's record of an order; its type depends on the service.
+#: A service's record of an order, whose type depends on the service.
 Fact = Any
 
 
-#: The statuses to which rules apply; a status of a newer release has no rule.
+#: The statuses to which rules apply. A status of a newer release has no rule.
 _HOLDING: Mapping[str, tuple[str, ...]] = {
     Status.CONFIRMED: (Held.RESERVED, Held.SHIPPED),
     Status.SHIPPED: (Held.SHIPPED,),

@@ -42,7 +42,7 @@ class HeldTiers:
         )
 
     def release(self) -> None:
-        """Return the messages to their tiers; due messages then expire into the queue."""
+        """Return the messages to their tiers. Due messages then expire into the queue."""
         for channel in self._channels:
             channel.close()
         self._channels.clear()

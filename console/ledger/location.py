@@ -17,7 +17,7 @@ class Located:
     """The places of the open events of one service, as far as they are known."""
 
     places: dict[UUID, Place] = field(default_factory=dict)
-    #: The reason for which the other open events could not be examined; empty if all were examined.
+    #: The reason why the other open events could not be examined. Empty if all were examined.
     unproven: str = ""
     #: Number of parked events that were also handled.
     parked_duplicates: int = 0

@@ -32,7 +32,7 @@ PAGES, PAUSE = 300, 0.2
 
 @dataclass
 class Watch:
-    """The accounts of all services between two passes; missing events are kept until handled."""
+    """The accounts of all services between two passes. Missing events are kept until handled."""
 
     settings: RedriveSettings
     books: Books
@@ -47,9 +47,9 @@ class Watch:
     _unsent: dict[str, set[UUID]] = field(default_factory=dict)
 
     def run(self, *, search: float = SEARCH) -> None:
-        """Make one pass; a search of the queues takes at most `search` seconds.
+        """Make one pass. A search of the queues takes at most `search` seconds.
 
-        Raises `ActionError` and the errors of the databases; the next pass continues.
+        Raises `ActionError` and the errors of the databases. The next pass continues.
         """
         for account in self.accounts:
             account.first = account.first or self.books.first(account.service)
@@ -65,7 +65,7 @@ class Watch:
 
     @property
     def _is_full(self) -> bool:
-        # Events beyond the limit would not be examined, so they wait until others are handled.
+        # Events beyond the limit would not be examined, so they wait until open events are handled.
         return any(len(a.open) + len(a.missing) > OPEN_LIMIT - PAGE for a in self.accounts)
 
     def _read_new(self, sender: Service) -> None:

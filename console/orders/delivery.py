@@ -63,7 +63,7 @@ class Delivery:
 
     @property
     def why(self) -> str:
-        """The reason for which the event does not move, or an empty text."""
+        """The reason why the event does not move, or an empty text."""
         if self.message is None:
             return self.problem
         failure, attempts = self.message.exception, self.message.attempts
@@ -72,7 +72,7 @@ class Delivery:
 
 
 def waiting(deliveries: Iterable[Delivery]) -> tuple[Delivery, ...]:
-    """Return the deliveries that wait; an unsent event is included once for all consumers."""
+    """Return the deliveries that wait. An unsent event is included once for all consumers."""
     listed: dict[tuple[object, ...], Delivery] = {}
     for delivery in deliveries:
         if delivery.is_open:

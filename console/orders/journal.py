@@ -43,7 +43,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:
-    """An event of an order; `sent_at` is None until the broker has confirmed it.
+    """An event of an order. `sent_at` is None until the broker has confirmed it.
 
     `problem` states why it is not sent, and is empty if it is sent.
     """

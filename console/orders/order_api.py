@@ -28,7 +28,7 @@ _LIMIT = 300
 
 
 class NotChanged(ActionError):
-    """The API has not confirmed the change; `status` is for the page that shows the error."""
+    """The API has not confirmed the change. `status` is for the page that shows the error."""
 
     def __init__(self, message: str, status: int = HTTPStatus.SERVICE_UNAVAILABLE) -> None:
         super().__init__(message)
@@ -53,11 +53,11 @@ class OrderApi(HttpSession):
         )
 
     def cancel(self, order_id: UUID, *, reason: str, operator: str) -> str:
-        """Cancel an order, which an operator may already have cancelled; return its status."""
+        """Cancel an order, unless an operator has already cancelled it, and return its status."""
         return self._put(order_id, "cancellation", reason=reason, operator=operator)
 
     def ship(self, order_id: UUID, *, operator: str) -> str:
-        """Mark an order as shipped, even if it is already shipped; return its status."""
+        """Mark an order as shipped, unless it is already shipped, and return its status."""
         return self._put(order_id, "shipment", operator=operator)
 
     def _put(self, order_id: UUID, change: str, **body: str) -> str:

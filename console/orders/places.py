@@ -1,9 +1,8 @@
 """The places of orders' events: where each event is for each service that consumes it.
 
-An event that was sent, and that the service has not handled, is searched for as in the ledger, but
-only for a second, which is sufficient to find a message in a retry tier or a parking lot. An event
-whose message is in neither counts as in flight; only a longer search can prove that the event is
-lost.
+An event that was sent but not handled by the service is searched for as in the ledger, but only for
+a second. This is sufficient to find a message in a retry tier or a parking lot. An event whose
+message is in neither counts as in flight. Only a longer search can prove that the event is lost.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -151,7 +150,7 @@ def _explained(
     read: Journal,
     deliveries: Sequence[Delivery],
 ) -> list[Delivery]:
-    """Return the deliveries, adding to those in flight why their service does not consume."""
+    """Return the deliveries. A delivery in flight states why its service does not consume."""
     awaited = {each.service for each in deliveries if each.place is Place.IN_FLIGHT}
     if not awaited:
         return list(deliveries)

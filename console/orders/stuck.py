@@ -50,7 +50,7 @@ class Shared:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The stuck orders, oldest first, at most `LIMIT`; `is_cut` if there are more.
+    """At most `LIMIT` stuck orders, oldest first. `is_cut` is whether there are more.
 
     `problem` states why the messages could not be searched, and is otherwise empty.
     """

@@ -13,8 +13,8 @@ from console.errors import ActionError
 from console.settings import BrokerAdminSettings
 from eventbus.topology.service import Service
 
-#: Maximum number of messages that are chosen, and maximum total size of their bodies in bytes; all
-#: are in memory. One event may be parked several times.
+#: Maximum number of chosen messages, and maximum total size of their bodies in bytes. All of them
+#: are kept in memory. One event may be parked several times.
 LIMIT, BYTES_LIMIT = 1_000, 16 * 1024 * 1024
 
 #: Maximum number of bodies of one event that an error lists, and maximum number of characters of
@@ -24,12 +24,12 @@ _BODIES_LISTED, _CAUSE_LIMIT = 10, 100
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Chosen messages, oldest first, and the reasons for which others are not among them."""
+    """Chosen messages, oldest first, and the reasons why other messages were not chosen."""
 
     messages: list[Message]
     #: Number of messages of the same events beyond the limits.
     more: int
-    #: A text that lists the events that are not parked; empty if all are parked.
+    #: A text that lists the events that are not parked. Empty if all are parked.
     missing: str
     #: The events with other messages that stay parked, because they have another body or are beyond
     #: the limits.

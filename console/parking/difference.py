@@ -112,7 +112,7 @@ def _steps(path: str) -> list[str | int]:
 
 
 def _values(payload: Any) -> Iterator[tuple[str, str]]:
-    """Yield the path of each value, and the value as JSON; only empty objects and lists are values.
+    """Yield the path and the JSON of each leaf. An empty object or list is a leaf.
 
     Raises `ActionError` for a path beyond `PATH_LIMIT`.
     """

@@ -110,7 +110,7 @@ def discard(
 
 
 def restore(settings: DiscardSettings, discard_id: int, *, restored_by: str) -> Entry:
-    """Return a discarded message to its parking lot; it is no longer listed as discarded.
+    """Return a discarded message to its parking lot, and remove it from the list.
 
     If its service parks in sequence, later events wait behind it again. The row is deleted once the
     broker has confirmed the message, so after a crash in between, the message is in both places.

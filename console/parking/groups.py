@@ -36,10 +36,9 @@ _NEVER: Mapping[str, datetime | None] = MappingProxyType({})
 class Group:
     """Parked messages of one service with the same event type, failure and function.
 
-    Messages that wait behind others are one group, of any type.
+    All messages that wait behind other messages form one group, regardless of their type.
 
-    The times are those of the earliest and the latest failure, or None if no message has a valid
-    time.
+    The times are the earliest and the latest failure, or None if no message has a valid time.
     """
 
     service: str
@@ -117,7 +116,7 @@ def grouped(
 ) -> list[Group]:
     """Return the groups of these messages, largest first; `since` is as in `groups`.
 
-    The group of the events that wait behind others is the last.
+    The group of waiting events is the last.
     """
     found: dict[tuple[str | None, str, str | None], Group] = {}
     for parked in messages:

@@ -66,7 +66,7 @@ class Entry:
 
 
 def record(session: Session, *entries: Entry) -> None:
-    """Append entries; entries older than `KEPT` are deleted."""
+    """Append entries, and delete entries older than `KEPT`."""
     old = select(JournalRow.id).where(JournalRow.recorded_at < func.now() - KEPT)
     old = old.order_by(JournalRow.recorded_at).limit(_DELETED_TOGETHER)
     session.execute(delete(JournalRow).where(JournalRow.id.in_(old)))

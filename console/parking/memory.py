@@ -38,7 +38,7 @@ _DAY, _HOUR, _MINUTE = 86_400, 3_600, 60
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """A remembered failure group; the times are those of failures.
+    """A remembered failure group, with the times of failures.
 
     `count` is the approximate number of failures that were seen: if two failures occur in the same
     millisecond, one may be missing.
@@ -85,7 +85,7 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """A group of parked messages, with its memory; None if it is not remembered."""
+    """A group of parked messages, and its memory, which is None if it is not remembered."""
 
     group: Group
     memory: Memory | None = None

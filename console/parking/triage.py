@@ -86,7 +86,7 @@ def mute(
     by: str,
     reason: str | None = None,
 ) -> Memory:
-    """List a group after the others until `duration` has passed; its counts do not change.
+    """List a group after all other groups for this time, without changing its counts.
 
     Raises `ActionError` if the group is not remembered, or for a duration above `LONGEST_MUTE`.
     """

@@ -1,4 +1,4 @@
-"""Comparison of all databases, to find those that are behind and the events that they lack."""
+"""Comparison of all databases, to find databases that are behind and the events they lack."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from console.restore.orphans import orphans
 from console.settings import BrokerAdminSettings, LedgerSettings
 from eventbus.topology.service import Service
 
-#: Maximum number of ids that are listed as text; the document lists `LIMIT`.
+#: Maximum number of ids in a text. The document lists up to `LIMIT`.
 LISTED = 20
 
 

@@ -24,7 +24,7 @@ KEPT = frozenset(
     }
 )
 
-#: The same places if the broker has lost its data, after which the stream is a different one.
+#: The same places if the broker has lost its data, and therefore has a new stream.
 KEPT_BY_NEW_BROKER = KEPT - {Place.IN_STREAM}
 
 

@@ -1,4 +1,4 @@
-"""Healing of one service: lost events and records are restored, then missing events delivered."""
+"""Healing of one service: lost data is restored, and then missing events are delivered."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -88,7 +88,7 @@ def heal_broker(
 ) -> Healed:
     """Declare the broker's objects, and deliver each sent event to the services that lack it.
 
-    Raises `ActionError`, and the errors of the databases; another run continues.
+    Raises `ActionError`, and the errors of the databases. Another run continues.
     """
     for difference in topology.apply(settings):
         changed(difference)

@@ -63,7 +63,7 @@ class Scaling:
             time.sleep(_PAUSE)
 
     def make(self, wanted: Topology) -> None:
-        """Make the service's queues, routes and permissions those of the topology.
+        """Make the service's queues, routes and permissions match the topology.
 
         Raises `ActionError`; a queue with messages is never deleted.
         """
@@ -81,7 +81,7 @@ class Scaling:
             if (difference.kind, difference.name) == ("permission", self._service.name):
                 yield difference
         for difference in topology_diff.differences(wanted, state):
-            # Only this service's objects are changed, because those of other services may be about
+            # Only this service's objects are changed, because other services' objects may be about
             # to change.
             if difference.problem == topology_diff.MISSING and self._is_own(difference):
                 yield difference

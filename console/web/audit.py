@@ -16,7 +16,7 @@ LIMIT = 100
 
 @audit.get("/audit")
 def show() -> str:
-    """Show the newest lines of a person, an action and a time, or those before a line."""
+    """Show the newest lines of a person, an action and a time, or the lines before a line."""
     accounts: Accounts = current_app.extensions["accounts"]
     person, action = (request.args.get(name, "").strip() for name in ("person", "action"))
     since = request.args.get("since", "").strip()

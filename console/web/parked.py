@@ -1,4 +1,4 @@
-"""The pages of parked messages, to redrive or to discard; `console.web.parking` has the others."""
+"""The pages to redrive or discard parked messages. `console.web.parking` has the other pages."""
 
 from collections.abc import Callable, Mapping
 from functools import partial

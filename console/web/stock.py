@@ -16,7 +16,7 @@ MOVEMENTS = 50
 
 @stock.get("/stock")
 def show() -> str:
-    """Show the level of each SKU, or of those that contain the requested text."""
+    """Show the level of each SKU, or of the SKUs that contain the requested text."""
     settings: ConsoleSettings = current_app.extensions["settings"]
     wanted = request.args.get("sku", "").strip()
     # One more SKU is read than is shown, to detect whether there are more.

@@ -14,7 +14,7 @@ from eventbus.messaging.amqps import Connection
 from eventbus.topology.limits import PARTS_LIMIT
 from eventbus.topology.service import MISSED, Service
 
-#: A function that returns an unopened connection for a purpose: `reader` or `publisher`.
+#: A function that returns an unopened connection for one purpose, `reader` or `publisher`.
 Connect = Callable[[str], Connection]
 
 _AMQPS = Connection(transport="amqps")
@@ -84,8 +84,8 @@ class CatchUpBroker:
         )
 
     def _declared_parts(self) -> Iterator[Any]:
-        # The number of parts is the broker's, not the declared one. A part that is added later has
-        # no earlier events.
+        # The number of parts comes from the broker rather than from the declaration. A part that is
+        # added later has no earlier events.
         for part in range(PARTS_LIMIT):
             with self._open("reader").channel() as channel:
                 try:
@@ -130,7 +130,7 @@ class CatchUpBroker:
         self._close("publisher")
 
     def close(self) -> None:
-        """Close all connections; the next use opens them again."""
+        """Close all connections. The next use opens them again."""
         self.reading = self._copies = self._channel = None
         for purpose in tuple(self._connections):
             self._close(purpose)

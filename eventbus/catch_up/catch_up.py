@@ -56,8 +56,8 @@ _EXPECTED_ERRORS: tuple[type[Exception], ...] = (CopyRefused, *BROKER_ERRORS)
 #: Seconds between two polls of the marker while no event is missing, or events cannot be copied.
 PAUSE = 2.0
 
-#: Maximum seconds for one step: it waits for confirms, for the stream and for the database, and
-#: each wait has its own limit.
+#: Maximum duration of one step, in seconds. A step waits for confirms, for the stream and for the
+#: database, and each wait has its own limit.
 LIMIT = 180.0
 
 
@@ -73,7 +73,7 @@ class CatchUp:
 
     @classmethod
     def from_settings(cls, service: Service, settings: ServiceSettings) -> "CatchUp":
-        """Return the catch-up of a process; it connects when it starts."""
+        """Return the catch-up of a process, which connects when it starts."""
         # The nodes of a cluster are tried in turn, one per attempt.
         nodes = cycle(broker_url(settings).split(";"))
 
@@ -141,7 +141,7 @@ class CatchUp:
         return False
 
     def close(self) -> None:
-        """Close the connections; the next step opens them again."""
+        """Close the connections. The next step opens them again."""
         self._broker.close()
 
     def _observe(self) -> None:

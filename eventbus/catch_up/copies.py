@@ -30,7 +30,7 @@ class CopyRefused(ExpectedError):
 
 
 class BrokerBlocks(CopyRefused):
-    """The broker lacks memory or disk space and rejects messages; the connection remains usable.
+    """The broker lacks memory or disk space and rejects messages. The connection remains usable.
 
     Do not replace the connection: the broker would not read that the old one was closed, and would
     keep both open.

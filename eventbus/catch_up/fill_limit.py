@@ -1,4 +1,4 @@
-"""The level up to which copies may fill a queue; it is lowered when the queue drops messages."""
+"""The level to which copies may fill a queue, which is lowered when the queue drops messages."""
 
 from eventbus.catch_up.copies import DEPTH_LIMIT
 

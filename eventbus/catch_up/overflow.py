@@ -117,8 +117,8 @@ class Overflow:
     def request(self, now: datetime) -> None:
         """Record that the queue has dropped at least one message.
 
-        The message may be a copy from the last pass, so the next pass starts at the same offset or
-        an earlier one.
+        The message may be a copy from the last pass, so the next pass starts no later than at the
+        same offset.
         """
         settled = self.settled_offset or 0
         self.start_offset = (

@@ -29,8 +29,8 @@ class Verdict(StrEnum):
     RETRY = "retry"
     #: The error is permanent: the message is parked immediately.
     PARK = "park"
-    #: The error is a timeout or lock contention. The consequence is that of RETRY, unless several
-    #: messages in a row fail in this way.
+    #: The error is a timeout or lock contention. It is treated like RETRY, unless several messages
+    #: in a row fail in this way.
     SLOW = "slow"
     #: The error is an infrastructure outage: consumption pauses, and no attempt is counted.
     PAUSE = "pause"
@@ -79,7 +79,7 @@ class Cause(NamedTuple):
 
     @property
     def is_wait(self) -> bool:
-        """Whether the message only waits behind a parked one, and has not failed."""
+        """Whether the message has not failed, but waits behind a parked message."""
         return self.exception == WaitsBehind.__name__
 
     def is_final(self, attempts: int, tiers: int) -> bool:

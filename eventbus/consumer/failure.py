@@ -34,7 +34,7 @@ class Failure:
     ) -> "Failure":
         """Return the failure in the message's headers, if any, updated by a cause.
 
-        A message that only waits behind a parked one is not charged an attempt.
+        A message that only waits behind a parked message is not charged an attempt.
         """
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         earlier = cls.from_headers(headers)

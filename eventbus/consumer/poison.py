@@ -18,8 +18,8 @@ from sqlalchemy.exc import DBAPIError
 from eventbus.database.db import Sessions, metadata, transaction
 from eventbus.errors import CrashedTooOften
 
-#: The number of deliveries that ended with a lost connection after which an event is a suspect. One
-#: such delivery is normal: a network failure or a restart of the worker causes it.
+#: The number of deliveries with a lost connection after which an event is a suspect. A single such
+#: delivery is normal, because a network failure or a restart of the worker causes it.
 SUSPECT_FROM = 2
 
 #: The poison limit: the number of times that the handling of an event may start without completing

@@ -4,6 +4,6 @@
 #: and locks were held longer.
 BATCH_LIMIT = 100
 
-#: Number of prefetched messages for each child process of a worker. It is two full batches, so the
-#: next batch is ready when a child has finished.
+#: Number of prefetched messages for each child process of a worker. This number equals two full
+#: batches, so the next batch is ready when a child has finished.
 PREFETCH = 2 * BATCH_LIMIT

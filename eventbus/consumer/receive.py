@@ -38,7 +38,7 @@ class BatchHandler:
 #: A handler of one event, or of many events together.
 Handler = Callable[[Session, Event], None] | BatchHandler
 
-#: The handlers of a service, each for events of a contract and, converted, its older versions.
+#: The handlers of a service, by contract. Events of older versions are converted to the contract.
 Handlers = Mapping[type[EventData], Handler]
 
 
@@ -120,7 +120,7 @@ def receive_one(
 ) -> None:
     """Handle one event as `receive_batch` does, but raise its error even if the error is permanent.
 
-    If the event waits behind a parked one, nothing is raised, and the item contains the reason.
+    If the event waits behind a parked event, nothing is raised, and the item contains the reason.
     """
     item.traceparent = item.traceparent or tracing.traceparent()
     try:
@@ -140,9 +140,9 @@ def receive_batch(
     """Handle each event once, all in one transaction, and set their outcomes.
 
     Effects and dedup keys are committed together or not at all. An invalid event fails alone. With
-    `in_sequence`, an event that waits behind a parked one also fails alone. Exceptions of a handler
-    or the database are propagated; the transaction is then rolled back, and the caller handles each
-    event separately.
+    `in_sequence`, an event that waits behind a parked event also fails alone. Exceptions of a
+    handler or the database roll back the transaction and are propagated. The caller then handles
+    each event separately.
     """
     with transaction(sessions) as session:
         if in_sequence:

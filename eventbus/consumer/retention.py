@@ -78,7 +78,7 @@ INBOX = RetentionRule(table=inbox, since=inbox.c.handled_at)
 
 @dataclass(frozen=True, kw_only=True)
 class Removed:
-    """The result of one statement: the number of rows deleted, and the time of the last one."""
+    """The result of one statement: the number of deleted rows, and the time of the last row."""
 
     rows: int
     last: datetime | None
@@ -98,11 +98,11 @@ class Retention:
         return Loop("retention", self._pass, interval=INTERVAL, limit=LIMIT)
 
     def remove(self, until: float) -> Counter[str]:
-        """Delete expired rows until `time.monotonic()` reaches `until`; return the counts by table.
+        """Delete expired rows until `time.monotonic()` reaches `until`, and return counts by table.
 
-        Tables are processed in turn, so a table with many expired rows does not delay the others. A
-        database error is logged, and the next pass retries. Nothing is deleted while the clocks of
-        the database and of this process differ too much.
+        Tables are processed in turn, so a table with many expired rows does not delay other tables.
+        A database error is logged, and the next pass retries. Nothing is deleted while the clocks
+        of the database and of this process differ too much.
         """
         removed: Counter[str] = Counter()
         # The first scan of a pass starts at the first row, and each later scan at the end of the

@@ -57,7 +57,8 @@ _SCRAPE_CONNECT_TIMEOUT = 2
 _SCRAPE_LIMIT = 2.0
 
 #: Parameters of each connection. A server that has disappeared is detected within 45 seconds while
-#: the process waits or sleeps (idle, and then three probes), and within 20 while it sends.
+#: the process waits or sleeps (the idle time and three probes), and within 20 seconds while it
+#: sends.
 LIVENESS: Mapping[str, int] = MappingProxyType(
     {
         "keepalives_idle": 30,
@@ -83,7 +84,7 @@ def url(settings: DatabaseSettings) -> URL:
 
 
 def server_url(hosts: str, port: int, ca_file: Path) -> URL:
-    """Return the address of a server, or of several; each connection selects the primary."""
+    """Return the address of one or several servers, of which each connection uses the primary."""
     servers = addresses(hosts, port)
     options: dict[str, tuple[str, ...] | str] = {**tls.database_options(ca_file)}
     if len(servers) == 1:
@@ -204,8 +205,8 @@ def engine(
 def scrape_engine(settings: DatabaseSettings) -> Engine:
     """Return an engine for metrics, with which a scrape ends in time whatever the database does.
 
-    No watchdog ends a scrape. Slow statements are cancelled, and one without a response ends with
-    its connection.
+    No watchdog ends a scrape. Slow statements are cancelled, and a statement without a response
+    ends with its connection.
     """
     timeout = min(settings.database_statement_timeout, _SCRAPE_LIMIT / 2)
     limited = settings.model_copy(update={"database_statement_timeout": timeout})

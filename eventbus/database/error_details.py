@@ -1,4 +1,4 @@
-"""Descriptions of database errors by their SQLSTATE and the objects they name, without values.
+"""Descriptions of database errors by SQLSTATE and the objects that they name, without values.
 
 They are registered with `eventbus.telemetry.privacy`, which does not import the driver.
 """

@@ -57,13 +57,13 @@ class _History:
 
 
 def upgrade(service: Service, url: str | URL, *, role: str | None = None) -> list[str]:
-    """Upgrade a service's database: first its own tables, then those of the library.
+    """Upgrade a service's database: first the service's tables, then the library's tables.
 
     `role` owns the objects that are created, and the user of `url` must be a member of it; None
     means that user. Returns the revisions that were applied, oldest first, or an empty list if the
-    database was up to date. Concurrent calls are safe: one process migrates, and the others wait
-    and return an empty list. Raises SQLAlchemy's errors, or `TimeoutError`; each revision is
-    applied completely or not at all.
+    database was up to date. Concurrent calls are safe: one process migrates, and all other
+    processes wait and return an empty list. Each revision is applied completely or not at all.
+    Raises SQLAlchemy's errors, or `TimeoutError`.
     """
     applied = []
     with _migrating(url, role) as connection:
@@ -126,7 +126,8 @@ def _histories(service: Service) -> tuple[_History, _History]:
 def _missing(history: _History, connection: Connection) -> Iterator[tuple[str, list[str]]]:
     """Yield each target with the revisions up to it that the database lacks, oldest first.
 
-    The database is read when a target is reached, so the caller may upgrade to it in between.
+    The database is read again for each target, so the caller may upgrade to one target before it
+    asks for the next.
     """
     script = ScriptDirectory.from_config(_config(history, connection))
     for target in history.targets:

@@ -1,6 +1,6 @@
 """Outages: errors caused by the database, not by a request or an event.
 
-An outage is never counted as an attempt to handle an event; a request receives a 503.
+During an outage, no attempt to handle an event is counted, and the response to a request is 503.
 """
 
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ _PLAN_CHECK = "RevalidateCachedQuery"
 _AFTER_LOSS = frozenset({"8s2b"})
 
 #: Driver errors that mean a lost connection if they have no SQLSTATE: a stopped server does not
-#: send an SQLSTATE, and libpq drops that of a connection attempt.
+#: send an SQLSTATE, and libpq drops the SQLSTATE of a connection attempt.
 _CONNECTION_ERRORS = (psycopg2.OperationalError, psycopg2.InterfaceError)
 
 #: The maximum length of a chain of causes, which may be circular.
@@ -73,7 +73,7 @@ def reason(error: BaseException) -> str | None:
 
 
 def takes_no_writes(error: BaseException) -> bool:
-    """Return whether an error comes from a read-only server: a standby, or one with a full disk."""
+    """Return whether an error comes from a read-only server: a standby, or a full disk."""
     return reason(error) == _NO_WRITES
 
 

@@ -66,7 +66,7 @@ class Wakeup:
             f"SET LOCAL lock_timeout = {int(_NAP * 1000)}; SELECT pg_advisory_lock({key}); "
         )
         self._try = f"SELECT pg_try_advisory_lock({key})"
-        #: The statement that a connection runs after it has slept, until which each insert
+        #: The statement that a connection runs after it has slept. Until then, each insert
         #: notifies.
         self.unlock = f"SELECT pg_advisory_unlock({key})"
 
@@ -121,7 +121,7 @@ class Wakeup:
         return True
 
     def found(self) -> None:
-        """Record that rows were found: the next naps are short again."""
+        """Record that rows were found, so that the next naps are short again."""
         self._nap = _NAP
 
     def wait(self, sessions: Sessions, seconds: float, *values: object) -> None:

@@ -1,4 +1,4 @@
-"""A publisher for messages that may be lost; it never waits for the broker and never fails."""
+"""A publisher for messages that may be lost, which never waits for the broker and never fails."""
 
 import logging
 import select

@@ -75,7 +75,7 @@ class CopyPublisher:
             self._thread.start()
 
     def report(self) -> None:
-        """Call `done` of each copy whose outcome is known; called in the event loop."""
+        """Call `done` of each copy whose outcome is known. Must be called in the event loop."""
         with suppress(Empty):
             while True:
                 copy, refusal = self._results.get_nowait()
@@ -83,14 +83,14 @@ class CopyPublisher:
                 copy.done(refusal)
 
     def flush(self, timeout: float) -> None:
-        """Wait up to `timeout` seconds until no copy is in flight; called in the event loop."""
+        """Wait up to `timeout` seconds until no copy is in flight. Call this in the event loop."""
         deadline = time.monotonic() + timeout
         while self._pending and time.monotonic() < deadline:
             time.sleep(0.01)
             self.report()
 
     def stop(self) -> None:
-        """Stop the thread; copies in flight are abandoned, and their originals are redelivered."""
+        """Stop the thread. Copies in flight are abandoned, and their originals are redelivered."""
         self._stopping.set()
 
     def _run(self) -> None:
@@ -115,7 +115,7 @@ class CopyPublisher:
         return batch
 
     def _send(self, batch: list[Copy]) -> None:
-        """Publish copies, and conclude those whose outcome is known."""
+        """Publish copies, and conclude each copy whose outcome is known."""
         copies = [copy for copy in batch if not self._conclude_if_unwanted(copy)]
         if not copies:
             self._close_if_idle()

@@ -47,8 +47,8 @@ class EventMessages:
 
     def __init__(self, service: str, user: str, exchange: str) -> None:
         self._service = service
-        # The broker rejects any name but that of the logged-in user, so this property identifies
-        # the publisher.
+        # The broker rejects any name except the logged-in user's, so this property identifies the
+        # publisher.
         self._user = user
         self._properties = lru_cache(maxsize=256)(self._encoded_properties)
         self._publish = lru_cache(maxsize=256)(partial(_publish, exchange))

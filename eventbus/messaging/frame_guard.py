@@ -54,7 +54,7 @@ def handler(connection: pyamqp.Connection, callback: Callable[..., Any]) -> Call
             return callback(channel, method, payload, content)
         except UnicodeDecodeError:
             readable_payload = _with_readable_names(method, payload)
-            # The frames are readable, so the error is that of the callback and is propagated.
+            # The frames are readable, so the error comes from the callback and is propagated.
             if readable_payload == payload:
                 raise
         return callback(channel, method, readable_payload, content)
@@ -68,7 +68,7 @@ def handler(connection: pyamqp.Connection, callback: Callable[..., Any]) -> Call
         try:
             return bool(handle(frame))
         except Exception:
-            # The header is the last frame of a message without a body, so the error may be that of
+            # The header is the last frame of a message without a body, so the error may come from
             # the callback.
             if kind != _HEADER or is_readable(frame[2]):
                 raise

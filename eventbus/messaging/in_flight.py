@@ -78,7 +78,7 @@ class InFlight:
         self.report.refused |= {event_id for event_id, _ in self._take(tag, multiple)}
 
     def give_up(self) -> None:
-        """Count unconfirmed messages as refused: the broker works, but a queue does not respond."""
+        """Count unconfirmed messages as refused, because the broker works but a queue does not."""
         self.report.refused |= {event_id for event_id, _ in self.unconfirmed.values()}
         self.unconfirmed.clear()
 
@@ -131,7 +131,7 @@ class Spans:
         return tracing.traceparent(span)
 
     def end(self, report: Report) -> None:
-        """End all spans; those of unconfirmed events have failed."""
+        """End all spans, and mark the spans of unconfirmed events as failed."""
         for outgoing, span in self._open:
             event_id = outgoing.event_id
             if event_id not in report.confirmed:

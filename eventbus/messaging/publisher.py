@@ -72,7 +72,7 @@ class ConfirmingPublisher:
         )
         self._exchange = exchange
         self._messages = EventMessages(service, user, exchange)
-        #: The channels, by whether they are for events sent aside.
+        #: The channels: one for events sent aside (True), and one for all other events (False).
         self._channels: dict[bool, ConfirmChannel] = {}
         self._is_blocked = False
 

@@ -2,7 +2,7 @@
 
 If py-amqp cannot parse a content header, it raises: a timestamp after the year 9999, a byte that is
 not UTF-8 or a deeply nested table ends the connection of the process that receives the message. The
-layout is that of AMQP 0-9-1, section 4.2.6.1.
+layout is defined in AMQP 0-9-1, section 4.2.6.1.
 """
 
 from collections.abc import Iterator

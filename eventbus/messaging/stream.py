@@ -52,7 +52,7 @@ class Entry:
 
 
 class Stream:
-    """The stream, open at one position; it is closed with its connection.
+    """The stream, open at one position until its connection is closed.
 
     Every method raises the connection's errors, after which a new connection must be opened.
     """
@@ -60,7 +60,7 @@ class Stream:
     def __init__(
         self, connection: Connection, name: str, start: Start, *, prefetch: int = PREFETCH
     ) -> None:
-        """`connection` is connected here if necessary; it must not be used for anything else."""
+        """`connection` is connected here if necessary. It must not be used for anything else."""
         self._name = name
         self._connection = connection
         self._channel = connection.channel()
@@ -100,7 +100,7 @@ class Stream:
             self._channel.close()
 
     def _receive(self, timeout: float) -> bool:
-        """Receive all messages that have arrived, waiting for the first; return whether any did."""
+        """Wait for a message, receive all that have arrived, and return whether any have."""
         has_received = False
         with suppress(TimeoutError):
             while True:

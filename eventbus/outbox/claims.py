@@ -2,7 +2,7 @@
 
 Each statement commits on its own, because no operation needs two statements, and each additional
 round trip delays all later events. A statement whose result is not needed is sent together with the
-next one.
+next statement.
 """
 
 import math

@@ -93,7 +93,7 @@ class Lanes:
         return min(self._lanes.values(), key=lambda lane: lane.due, default=None)
 
     def open(self, name: str, due: float) -> None:
-        """Open a lane for events of this type, unless it is open; it is first tried at `due`."""
+        """Open a lane for events of this type, unless it is open. It is first tried at `due`."""
         if name not in self._lanes:
             self._lanes[name] = Lane(name, due, failed_at=time.monotonic())
             metrics.LANE_OPEN.labels(name).set(1)
@@ -105,14 +105,14 @@ class Lanes:
             log.info("lane closed", extra={"type": name})
 
     def extend(self, names: Iterable[str], now: float) -> None:
-        """Record new events in these lanes; recovered lanes continue immediately."""
+        """Record new events in these lanes. Recovered lanes continue immediately."""
         for name in names:
             lane = self._lanes[name]
             if lane.confirmed:
                 lane.due = min(lane.due, now)
 
     def fail(self, names: Iterable[str], now: float) -> list[str]:
-        """Record a failure in each of these lanes; return the lanes that were opened for it."""
+        """Record a failure in each of these lanes, and return the lanes that were opened for it."""
         names = list(names)
         opened = [name for name in names if name not in self]
         for name in names:
@@ -133,7 +133,7 @@ class Lanes:
     def confirm(self, lane: Lane, events: int, now: float) -> None:
         """Record that events of a lane were confirmed.
 
-        After a failure, this means that its queue has room again. The other lanes are tried
+        After a failure, this means that its queue has room again. All other lanes are tried
         immediately, because some may share that queue.
         """
         if lane.confirmed == 0:

@@ -26,7 +26,7 @@ class Outcomes:
 
     def __init__(self, lanes: Lanes) -> None:
         self._lanes = lanes
-        #: The reason for which the broker rejected events at the last attempt, or None.
+        #: The reason why the broker rejected events at the last attempt, or None.
         self.broker_error: str | None = None
         #: Number of consecutive attempts that found no broker, and the earliest time of the next
         #: attempt.

@@ -15,7 +15,7 @@ _Timeout = Annotated[float, Field(ge=0.001, le=86_400, allow_inf_nan=False)]
 class DatabaseSettings(Settings):
     """The settings of a process with a database."""
 
-    #: The server, or several servers separated by commas: each connection selects the one that
+    #: The server, or several servers separated by commas. Each connection selects the server that
     #: accepts writes.
     database_host: Hosts = "127.0.0.1"
     database_port: int = Field(5432, ge=1, le=65535)

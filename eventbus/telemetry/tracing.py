@@ -66,7 +66,7 @@ _recording = _Recording(NoOpTracer())
 
 
 def prepare(settings: Settings) -> None:
-    """Import the modules that `start` needs; before a fork, so children share them.
+    """Import the modules that `start` needs. Call this before a fork, so that children share them.
 
     Does nothing if no endpoint is set.
     """
@@ -80,8 +80,8 @@ def start(
 ) -> None:
     """Record this process's spans if an endpoint is set. Must be called after the last fork.
 
-    With `tasks`, which workers set, each task that Celery's signals report has a span; of the tasks
-    named in `ticks`, one per minute. A second call has no effect. The thread that sends the spans
+    With `tasks`, which workers set, each task that Celery's signals report has a span. A task named
+    in `ticks` has one span per minute. A second call has no effect. The thread that sends the spans
     ends with `stop`, or at exit. This never raises: if spans cannot be recorded, the process works
     without them.
     """
@@ -112,7 +112,7 @@ def _start(process: str, settings: Settings, *, tasks: bool, ticks: Iterable[str
 
 
 def stop() -> None:
-    """Send the recorded spans and stop recording; for processes that exit with `os._exit`."""
+    """Send the recorded spans and stop recording, in a process that exits with `os._exit`."""
     shutdowns, _recording.shutdowns, _recording.tracer = _recording.shutdowns, [], NoOpTracer()
     for shutdown in shutdowns:
         shutdown()
@@ -212,7 +212,8 @@ def _id(span: Span) -> str | None:
 
 
 def _context(traceparent: object) -> Context:
-    # The current context is never the parent; only a `traceparent` that was passed on is.
+    # The parent always comes from a `traceparent` that was passed on, never from the current
+    # context.
     if not isinstance(traceparent, str):
         return Context()
     return _propagator.extract({"traceparent": traceparent}, Context())

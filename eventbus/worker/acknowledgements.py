@@ -1,4 +1,4 @@
-"""Acknowledgements on one consumer channel; one acknowledgement covers consecutive messages."""
+"""Acknowledgements on one consumer channel, each of which covers consecutive messages."""
 
 import logging
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ class Acknowledgements:
         self._open: dict[int, None] = {}
 
     def expect(self, message: Message) -> None:
-        """Record a delivery; call this for every delivery, in order of arrival."""
+        """Record a delivery. Call this for every delivery, in order of arrival."""
         self._open[message.delivery_tag] = None
 
     def holds(self, message: Message) -> bool:
@@ -34,7 +34,7 @@ class Acknowledgements:
         return message.delivery_tag in self._open
 
     def close(self) -> None:
-        """Forget every delivery: the broker redelivers each of them on another channel."""
+        """Forget every delivery, because the broker redelivers all of them on another channel."""
         self._open.clear()
 
     def acknowledge(self, messages: Iterable[Message]) -> None:

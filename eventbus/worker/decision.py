@@ -30,15 +30,14 @@ class Decision:
         self.is_known = False
         #: The pause in effect, if any.
         self.pause: OperatorPause | None = None
-        #: The reason for which this worker pauses its service, until the database contains the
-        #: pause.
+        #: The reason why this worker pauses its service, until the database contains the pause.
         self.unstored: str | None = None
         #: Whether no event has been handled since the pause ended.
         self.needs_canary = False
         #: A function that is called when this worker pauses its service. The consumption of each
         #: connection sets it.
         self.on_pause: Callable[[], None] = lambda: None
-        #: The reason for which the last read failed.
+        #: The reason why the last read failed.
         self._problem: str | None = None
 
     @property
@@ -77,14 +76,14 @@ class Decision:
         self._measure()
 
     def miss(self, cause: Cause) -> None:
-        """Record a failed read or write: the last decision remains in effect."""
+        """Record a failed read or write, after which the last decision remains in effect."""
         if self._problem is None:
             text = "pause not stored" if self.unstored else "operator's pause not read"
             log.warning(text, extra={"reason": str(cause)})
         self._problem = str(cause)
 
     def pause_service(self, reason: str) -> None:
-        """Stop this worker now, and all others once the database contains the pause.
+        """Stop this worker now, and all other workers once the database contains the pause.
 
         Only an operator resumes the service. `reason` contains no customer's data.
         """

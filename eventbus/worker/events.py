@@ -186,12 +186,12 @@ def make_worker(
     config: str = "eventbus.celeryconfig.worker",
     batch_interval: float = 0.0,
 ) -> EventApp:
-    """Return the Celery app of a service's worker, with a task for each event it handles.
+    """Return the Celery app of a service's worker, with a task for each event type.
 
     `config` names a module of Celery settings. `batch_interval` is the minimum number of seconds
-    from the start of one batch to the start of the next, unless the next batch is full. It is for
-    services on which orders do not wait: messages that arrive in the interval share a transaction
-    and its cost. No files or connections are opened before the worker starts.
+    from the start of one batch to the start of the next, unless the next batch is full. It suits
+    services on which orders do not wait, because messages that arrive in the interval share the
+    cost of one transaction. No files or connections are opened before the worker starts.
     """
     app = EventApp(
         service=service,

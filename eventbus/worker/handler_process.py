@@ -20,7 +20,7 @@ from celery.concurrency.prefork import process_destructor, process_initializer
 from eventbus.parent import exit_with
 
 #: Timeout in seconds of one read or write between a worker and a child. Both sides always read
-#: promptly, so a child that does not is suspended, and is killed.
+#: promptly, so a child that does not read is suspended, and is killed.
 _PIPE_LIMIT = 5
 
 #: Grace period of a child at shutdown, in seconds, in which it exports its last spans.

@@ -58,7 +58,7 @@ class MicroBatches:
         self._is_timer_set = False
 
     def add(self, inbound: Inbound) -> None:
-        """Queue a message, which an idle child receives in the event loop's next iteration."""
+        """Queue a message, which the event loop sends to an idle child in its next iteration."""
         self._observation.received(inbound)
         self._waiting.add(inbound)
         if self._is_dispatch_scheduled or not self._has_idle_child():
@@ -70,7 +70,7 @@ class MicroBatches:
             self._consumer.call_soon(self._dispatch)
 
     def close(self) -> None:
-        """Start no further batches; a running batch is completed in its child, but not settled."""
+        """Start no further batches. A running batch is completed in its child, but not settled."""
         self._waiting.clear()
 
     def hold(self) -> None:

@@ -43,7 +43,7 @@ class SafeConsumer(Consumer):
     """A consumer that rejects every message except a plain call to one of this worker's tasks."""
 
     class Blueprint(Consumer.Blueprint):
-        """Celery's steps except delayed delivery, which declares objects and widens bindings."""
+        """Celery's steps, except delayed delivery, which declares objects and widens bindings."""
 
         default_steps = [  # noqa: RUF012 - as Celery has it
             step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step

@@ -21,7 +21,7 @@ from celery.worker.heartbeat import Heart
 from eventbus.messaging.best_effort_publisher import BestEffortPublisher
 from eventbus.topology.users import TASK_EVENTS
 
-#: Seconds between two flushes; one message contains all buffered events.
+#: Seconds between two flushes. One message contains all buffered events.
 FLUSH_INTERVAL = 0.5
 
 #: Maximum number of tasks per second that a worker reports, each from its start to its end. More
@@ -39,7 +39,7 @@ _ERROR_CLASS = re.compile(r"\w+")
 
 
 class TaskEvents:
-    """The replacement for Celery's event dispatcher: `send` buffers events, `flush` sends them.
+    """The replacement for Celery's event dispatcher. `send` buffers events, and `flush` sends them.
 
     Events that cannot be sent immediately are dropped.
     """

@@ -84,7 +84,7 @@ class WaitingMessages:
         return [(self._together or self._alone).popleft()]
 
     def started(self, now: float) -> None:
-        """Record the start of a batch, from which the interval to the next one counts."""
+        """Record the start of a batch, from which the interval to the next batch counts."""
         self._next = now + self._interval
 
     def _queue_of(self, inbound: Inbound) -> deque[Inbound]:

@@ -23,12 +23,12 @@ from notification_worker.mail.letter import Letter
 
 
 class Unrenderable(Transient):
-    """The email could not be rendered; only a release with fixed templates can render it."""
+    """The email could not be rendered. Only a release with fixed templates can render it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mail:
-    """The content of an email about one order; the templates of `kind` show the `context`."""
+    """The content of an email about one order. The templates of `kind` show the `context`."""
 
     order_id: UUID
     kind: str

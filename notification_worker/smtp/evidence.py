@@ -21,7 +21,7 @@ _REMEMBERED = 1_000
 
 
 class Evidence:
-    """The combined evidence of one mailer's attempts; it is thread-safe."""
+    """The combined, thread-safe evidence of one mailer's attempts."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -45,13 +45,13 @@ class Evidence:
             self._doubted.pop(mail, None)
 
     def refuses_all(self) -> bool:
-        """Record a permanent rejection; return whether the server rejects every email."""
+        """Record a permanent rejection, and return whether the server rejects every email."""
         with self._lock:
             self._refused += 1
             return self._refused > REFUSED_LIMIT
 
     def against(self, mail: int) -> bool:
-        """Record a doubtful failure of an email; return whether the email is the cause.
+        """Record a doubtful failure of an email, and return whether the email is the cause.
 
         The email is the cause if the server has processed another email since the email's last
         failure of this kind.
@@ -71,5 +71,5 @@ class Evidence:
 
     @property
     def unavailable(self) -> bool:
-        """Whether there are so many doubtful failures that the server is the cause."""
+        """Whether the number of doubtful failures shows that the server is the cause."""
         return self._doubtful >= DOUBTFUL_LIMIT

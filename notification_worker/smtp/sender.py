@@ -121,7 +121,7 @@ class Sender:
                 continue
             self._end_outage()
             if not self._backlog.wait(seconds):
-                # Another sender waits for emails; it was delayed when this sender was started.
+                # Another sender, which was delayed when this sender was started, waits for emails.
                 return self._transport.close()
         return None
 

@@ -102,7 +102,7 @@ def _is_good(step: str, code: int) -> bool:
 
 
 def _refusal(answers: Sequence[Answer], letter: Letter) -> Transient | Permanent | None:
-    # Only the first rejection counts, because the others result from it.
+    # Only the first rejection counts, because the later rejections result from it.
     for step, (code, text) in zip(_STEPS, answers, strict=False):
         if not _is_good(step, code):
             verdict = _verdict(code, text, letter)

@@ -15,8 +15,8 @@ from order_app.storage.api_keys import ApiKey, digest, prefix_of
 #: immediately, and a flood of invalid keys causes only ten small queries per second.
 _UNKNOWN_INTERVAL = 0.1
 
-#: The fraction of the lifetime after which one request reads the keys again, while the others
-#: continue with the cached keys.
+#: The fraction of the lifetime after which one request reads the keys again, while all other
+#: requests use the cached keys.
 _EARLY = 0.8
 
 #: The maximum number of requests with unknown keys that wait for a read. It is sufficient for the
@@ -25,7 +25,8 @@ _MOST_WAITING = 4
 
 #: Seconds after the start of a read during which other requests wait for it. A read takes
 #: milliseconds, or up to a second with a new connection on a busy machine. Later requests do not
-#: wait: if the read hangs, waiting requests would occupy all threads, including those of probes.
+#: wait: if the read hangs, waiting requests would occupy all threads, including the threads of
+#: probes.
 _PATIENCE = 2.0
 
 #: Seconds after which another request reads the keys, although the read has not ended.
@@ -57,7 +58,7 @@ class _Read:
 
 
 class KeyCache:
-    """A cache of all keys, at most `lifetime` seconds old; a revoked key is accepted until then.
+    """A cache of all keys for `lifetime` seconds, during which a revoked key may be accepted.
 
     At most one request at a time reads the keys, unless a read takes longer than `limit` seconds.
     """
@@ -106,7 +107,7 @@ class KeyCache:
         return self._snapshot.keys.get(prefix)
 
     def _refresh(self, expired: _Snapshot, *, most_waiting: int | None) -> None:
-        """Read the keys, or wait for another request's read unless `most_waiting` already wait.
+        """Read the keys, or wait for another read if fewer than `most_waiting` requests wait.
 
         `expired` is the snapshot to replace; another request may have replaced it in the meantime.
         """

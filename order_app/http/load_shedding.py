@@ -29,7 +29,7 @@ _REJECTIONS = 2
 _PROBES = 4
 
 #: Number of additional concurrent requests in one process: one for `/healthz`, which must be
-#: available while all others wait, and one for a request that reads the API keys.
+#: available while all other requests wait, and one for a request that reads the API keys.
 _OTHERS = 2
 
 #: The probe that is never rejected, because it has no dependencies, and a process that does not

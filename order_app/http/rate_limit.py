@@ -6,7 +6,7 @@ from throttled import MemoryStore, RateLimiterType, Throttled, rate_limiter
 
 
 class RateLimit:
-    """A limit on each key's requests per minute; a burst may use the full quota."""
+    """A limit on each key's requests per minute. A burst may use the full quota."""
 
     def __init__(self, requests_per_minute: int) -> None:
         self._limiter = Throttled(
@@ -17,6 +17,6 @@ class RateLimit:
         )
 
     def count(self, key: str) -> int | None:
-        """Count a request; return None if it is within the limit, otherwise the seconds to wait."""
+        """Count a request. Return None if it is within the limit, otherwise the seconds to wait."""
         result = self._limiter.limit(key)
         return max(1, math.ceil(result.state.retry_after)) if result.limited else None

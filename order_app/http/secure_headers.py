@@ -15,7 +15,7 @@ _HEADERS = (
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
     ("Referrer-Policy", "no-referrer"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
-    # Orders contain email addresses; a response that may be cached sets its own header.
+    # Orders contain email addresses. A response that may be cached sets its own header.
     ("Cache-Control", "no-store"),
 )
 

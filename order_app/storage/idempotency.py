@@ -25,10 +25,10 @@ class KeyReused(ExpectedError):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The idempotency key of a request; keys of different clients are unrelated."""
+    """The idempotency key of a request. Keys of different clients are unrelated."""
 
     #: The prefixes of all API keys that the client has had, oldest first. The claim is stored under
-    #: the oldest, but may also be stored under another.
+    #: the oldest prefix, but may also be stored under another.
     api_keys: tuple[str, ...]
     key: str
     fingerprint: str

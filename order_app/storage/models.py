@@ -153,7 +153,7 @@ class ShipmentRow(Model):
 
 
 class IdempotencyKey(Model):
-    """A client's identifier of a request to place an order; deleted by `retention`."""
+    """A client's identifier of a request to place an order, which `retention` deletes."""
 
     __tablename__ = "idempotency_keys"
     # An index for the retention.

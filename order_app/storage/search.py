@@ -30,10 +30,10 @@ SCANNED = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criteria:
-    """Criteria that an order must meet; every order meets an empty criterion.
+    """Criteria that an order must meet. Every order meets an empty criterion.
 
-    `since` is inclusive and `until` is exclusive; both are compared with the time at which the
-    order was placed.
+    `since` is inclusive, and `until` is exclusive. Both refer to the time at which the order was
+    placed.
     """
 
     statuses: tuple[Status, ...] = ()
@@ -81,7 +81,7 @@ COLUMNS = (
 def search(
     session: Session, criteria: Criteria, *, limit: int, after: Position | None = None
 ) -> list[Summary]:
-    """Return the orders that meet the criteria and follow `after`, newest first, at most `limit`.
+    """Return up to `limit` orders that meet the criteria and follow `after`, newest first.
 
     If an address has more than `SCANNED` orders, only the newest are searched for a status.
     """

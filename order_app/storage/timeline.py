@@ -21,10 +21,10 @@ from order_app.declaration import ORDER
 class Entry:
     """An event of the timeline, with its publication or its handling.
 
-    An event of this service has the times at which it was recorded and published, or the reason for
-    which the broker returned it. An event of another service has the time at which it was handled
-    here, and the number of attempts. `handled_by` names the services that replied to an event of
-    this service, or this service if the event is from another.
+    An event of this service has the times at which it was recorded and published, or the reason why
+    the broker returned it. An event of another service has the time at which it was handled here,
+    and the number of attempts. `handled_by` names the services that replied to an event of this
+    service, or this service if the event is from another service.
     """
 
     id: UUID

@@ -24,7 +24,7 @@ _ATTRIBUTE = "orderctl_document"
 
 
 def documented(*fields: str) -> Callable[[F], F]:
-    """Declare the fields of a command's document; a field that is not reported is null."""
+    """Declare the fields of a command's document. A field that is not reported is null."""
 
     def declare(command: F) -> F:
         setattr(command, _ATTRIBUTE, fields)
@@ -34,7 +34,7 @@ def documented(*fields: str) -> Callable[[F], F]:
 
 
 def report(**fields: Any) -> None:
-    """Report fields of the current command's document; a later value replaces an earlier one."""
+    """Report fields of the current command's document. A later value replaces an earlier value."""
     values = click.get_current_context().meta.get(_ATTRIBUTE)
     if values is not None:
         # A field that is not declared would be missing from the document of another call.

@@ -137,7 +137,7 @@ def _print(listings: list[Listing]) -> None:
 
 
 def check_digest(digest: str | None, event_ids: Sequence[str]) -> None:
-    """Raise `click.UsageError` if a digest is given for another number of events than one."""
+    """Raise `click.UsageError` if a digest is given without exactly one event."""
     if digest is not None and len(event_ids) != 1:
         raise click.UsageError("--digest requires exactly one --id")
 

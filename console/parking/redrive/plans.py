@@ -84,7 +84,7 @@ def find(session: Session, plan_id: int) -> Plan:
 
 
 def insert(session: Session, service: Service, criteria: Criteria, created_by: str) -> int:
-    """Store a plan without messages, which is to be prepared; return its number."""
+    """Store a plan without messages, which is to be prepared, and return its number."""
     row = PlanRow(
         service=service.name,
         criteria=criteria.document(),
@@ -117,14 +117,14 @@ def set_state(session: Session, plan_id: int, state: PlanState, reason: str | No
 
 
 def fail(session: Session, plan_id: int, reason: str) -> None:
-    """End the preparation of a plan, and delete its messages; an aborted plan remains aborted."""
+    """End the preparation of a plan, and delete its messages. An aborted plan remains aborted."""
     session.execute(delete(ItemRow).where(ItemRow.plan_id == plan_id))
     if state_of(session, plan_id) is PlanState.INCOMPLETE:
         set_state(session, plan_id, PlanState.FAILED, reason)
 
 
 def fail_interrupted(session: Session, service: str) -> None:
-    """End the preparations whose processes were killed; the caller holds the lease of the service.
+    """End the preparations whose processes were killed. The caller holds the lease of the service.
 
     Each has held the lease until its process ended.
     """

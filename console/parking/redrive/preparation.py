@@ -51,11 +51,11 @@ def prepare(
 
     `recorded` is called with the number of the plan before the parking lot is read, and `progress`
     after each `BATCH` messages with the number of messages that were read and the total. If an
-    event has several messages, the oldest that can be redriven is planned. A message that waits
-    behind others is also planned if another message of its order is planned. Raises `ActionError`
-    if another plan of the service is being prepared or run. Also raises `ActionError`, and stores
-    it as the reason of the plan, if no message meets the criteria, if another reader holds
-    messages, which the plan would not contain, or if the plan is aborted.
+    event has several messages, the oldest that can be redriven is planned. A message that waits is
+    also planned if another message of its order is planned. Raises `ActionError` if another plan of
+    the service is being prepared or run. Also raises `ActionError`, and stores it as the reason of
+    the plan, if no message meets the criteria, if another reader holds messages, which the plan
+    would not contain, or if the plan is aborted.
     """
     with lease(settings, service.name) as own:
         with db.transaction(own) as session:
@@ -169,7 +169,7 @@ def _batches(candidates: Iterable[Candidate | None]) -> Iterator[list[Candidate 
 
 
 def _store(session: Session, rows: Iterable[dict[str, object]]) -> None:
-    """Insert messages; of several of one event, the first that can be redriven, or the first."""
+    """Insert one message per event: the first that can be redriven, otherwise the first."""
     # One statement may change a row only once.
     by_event: dict[object, dict[str, object]] = {}
     for row in sorted(rows, key=lambda row: row["state"] != ItemState.PLANNED):
@@ -191,7 +191,7 @@ def _state(candidate: Candidate, effect: Effect) -> ItemState:
 
 
 def _choose_waiting(session: Session, plan_id: int) -> bool:
-    """Plan the messages that wait, if another message of their order is planned; omit the others.
+    """Plan the messages that wait if another message of their order is planned, and omit the rest.
 
     Return whether the plan has messages.
     """

@@ -29,8 +29,8 @@ from eventbus.database.db import Sessions, transaction
 #: The rank of messages that a run has not found, which are redriven last.
 _NOT_FOUND = 100
 
-#: The kinds of changes after which a message is no longer in the parking lot, or has another body
-#: than the planned one.
+#: The kinds of changes after which a message is no longer in the parking lot, or no longer has the
+#: planned body.
 _REMOVING = {Change.DISCARDED, Change.EDITED}
 
 
@@ -90,7 +90,7 @@ class Progress:
                 _note(session, self.plan_id, notes)
 
     def defer(self, positions: Collection[int]) -> None:
-        """Plan these messages again, to be redriven after all others."""
+        """Plan these messages again, to be redriven after all other messages."""
         if not positions:
             return
         with transaction(self._sessions) as session:
@@ -121,15 +121,15 @@ class Progress:
         return {position: Change(change) for position, change in newest if change in _REMOVING}
 
     def retry_failed(self) -> None:
-        """Plan again, ahead of others, messages that failed again, waited or were discarded."""
+        """Plan failed, waiting and discarded messages again, ahead of all other messages."""
         self._plan_again(ItemState.PARKED, ItemState.WAITING, ItemState.GONE)
 
     def retry_waiting(self) -> None:
-        """Plan again the messages that waited behind others."""
+        """Plan the messages again that waited behind other messages."""
         self._plan_again(ItemState.WAITING)
 
     def waiting(self) -> list[Item]:
-        """Return the messages that waited behind others."""
+        """Return the messages that waited behind other messages."""
         return self._all(ItemState.WAITING)
 
     def open(self) -> PlanState:

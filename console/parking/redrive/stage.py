@@ -99,7 +99,7 @@ class Stage:
         return outcome
 
     def settle_absent(self, items: Sequence[Item]) -> None:
-        """Record the messages that are no longer parked: handled, discarded or edited ones.
+        """Record the messages that are no longer parked because they were handled or changed.
 
         One reading of the parking lot settles all of them; otherwise each takes a stage. While
         another command holds messages, no message is known to be absent, and nothing is recorded.
@@ -132,7 +132,7 @@ class Stage:
         return outcome
 
     def _hold_back(self, items: Sequence[Item], outcome: Outcome) -> list[Item]:
-        """Record the messages that would be parked again to wait; return the others."""
+        """Record the messages that would be parked again to wait, and return the rest."""
         ahead = self._effects.waiting([item.inbox_id for item in items if item.inbox_id])
         notes = {
             item.position: f"waits behind event {ahead[item.inbox_id]}"
@@ -147,7 +147,7 @@ class Stage:
     def _send(
         self, items: Sequence[Item], outcome: Outcome, wait: Callable[[], object]
     ) -> list[Item]:
-        """Redrive the messages; return those that were redriven, and record the others."""
+        """Redrive the messages, record the messages that stay parked, and return the rest."""
         left = {item.event_id: item for item in items}
         sent = list[Item]()
         deadline = time.monotonic() + SEARCH_LIMIT

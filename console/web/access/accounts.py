@@ -1,4 +1,4 @@
-"""Checking of names and passwords: those of people, and the login from the settings."""
+"""Checking of names and passwords, of people and of the login in the settings."""
 
 import hmac
 from dataclasses import dataclass, field
@@ -95,7 +95,7 @@ class Accounts:
             logins.start(session, self.hash_of(token), name, self.limits)
 
     def find(self, token: str, *, touch: bool) -> Person | None:
-        """Return the person of a token, or None; `touch` records that the login is in use."""
+        """Return the person of a token, or None. `touch` records that the login is in use."""
         token_hash = self.hash_of(token)
         with transaction(self.database) as session:
             person = logins.find(session, token_hash, self.limits, otherwise=self.fallback)

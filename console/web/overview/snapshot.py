@@ -1,4 +1,4 @@
-"""The state of the whole system at one moment, from every source that responds."""
+"""The state of the system at one moment, from every source that responds."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
@@ -35,7 +35,7 @@ _SUBSCRIBERS = tuple(service for service in CONSUMERS if service.can_overflow)
 #: Services that read the stream.
 _READERS = (ANALYTICS,)
 
-#: The results of queries by the service and the field of its row.
+#: The results of queries, by the service and the field of its row.
 _ByService = dict[str, dict[str, Result[Any]]]
 
 

@@ -1,6 +1,6 @@
 """The failure groups of large parking lots, which are read once for all viewers.
 
-The duration of a reading increases with the number of parked messages, which it holds.
+The duration of a reading increases with the number of parked messages.
 """
 
 import threading
@@ -16,7 +16,7 @@ from console.web.queries import Queries
 #: again for each page.
 LARGE = 500
 
-#: The age at which a page starts a new reading, and the age up to which the last one is shown.
+#: The age at which a page starts a new reading, and the maximum age of a reading that is shown.
 RENEWED, KEPT = timedelta(seconds=15), timedelta(minutes=5)
 
 
@@ -45,7 +45,7 @@ class Readings:
         the same time would hide messages from each other.
         """
         result: Future[Reading] = Future()
-        # A page that no longer waits must not cancel the reading of others.
+        # A page that no longer waits must not cancel the reading for other pages.
         result.set_running_or_notify_cancel()
         if latest := self._recent(service, KEPT):
             result.set_result(Reading(at=latest[0], listing=latest[1]))
