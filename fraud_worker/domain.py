@@ -78,7 +78,7 @@ class Sign:
 
 
 def signs(facts: Facts, limits: Limits) -> tuple[Sign, ...]:
-    """Return the rules that the order breaks; a currency without a limit has no rule for totals."""
+    """Return the rules that the order breaks. Totals in other currencies break no rule."""
     values = {
         Rule.EMAIL_ORDERS: (facts.email_orders, limits.email_orders),
         Rule.IP_ORDERS: (facts.ip_orders, limits.ip_orders),

@@ -61,7 +61,7 @@ _NAMES = """() => {
 _VISIBLE = """[...document.querySelectorAll("a[href], button, input:not([type=hidden]), select,"
     + " textarea, summary, [tabindex='0']")].filter((each) => each.checkVisibility())"""
 
-#: A script that returns the names of the elements that can be used.
+#: A script that returns the names of the elements that a user can operate.
 _CONTROLS = f"""() => {_VISIBLE}.map((each) =>
   (each.getAttribute("aria-label") || each.textContent || each.id).trim().slice(0, 40))"""
 
@@ -98,6 +98,6 @@ def unreachable_controls(page: Page) -> list[str]:
 
 
 def overflow(page: Page) -> int:
-    """Return the pixels by which the page is wider than its window."""
+    """Return the number of pixels that the page is wider than its window."""
     pixels: int = page.evaluate(_OVERFLOW)
     return pixels

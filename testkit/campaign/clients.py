@@ -1,4 +1,4 @@
-"""Clients in an open loop: each request is sent when it is due, even if earlier ones still run."""
+"""Clients in an open loop, which send a request when it is due, without awaiting responses."""
 
 import threading
 import time
@@ -50,7 +50,7 @@ class Clients:
 
     @contextmanager
     def ordering(self, most: int) -> Iterator[None]:
-        """Place orders during the block, at most `most`; at its end, wait for the responses."""
+        """Place at most `most` orders during the block, and wait for the responses at its end."""
         ended = threading.Event()
         sent: list[Future[Request]] = []
         with ThreadPoolExecutor(_CLIENTS) as threads:
@@ -73,7 +73,7 @@ class Clients:
             request.result()
 
     def order(self, number: int) -> Request:
-        """Place the order with this number, and perhaps cancel it, or ship an earlier one."""
+        """Place the order with this number, and perhaps cancel it, or ship an earlier order."""
         rng = Random(f"{self._seed}/{number}")
         placed = self._place(number, rng)
         choice = rng.random()

@@ -28,7 +28,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A request with all its attempts; times are seconds since the epoch."""
+    """A request with all its attempts. Times are in seconds since the epoch."""
 
     action: Action
     outcome: Outcome

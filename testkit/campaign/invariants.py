@@ -29,7 +29,7 @@ _AT_REST = {Place.HANDLED, Place.PARKED, Place.MISSING}
 #: The program and the server that the sweep of overdue orders needs.
 _SWEEP = {"order-relay", DATABASE}
 
-#: Maximum number of emails that a mailer sends at the same time: its connections.
+#: Maximum number of emails that a mailer sends at the same time, over as many connections.
 _SENDING = 8
 
 
@@ -59,7 +59,7 @@ Invariant = Callable[[Evidence], Iterator[Violation]]
 
 
 def each_request_has_its_order(evidence: Evidence) -> Iterator[Violation]:
-    """I1: a placement that is OK is one order, an unknown one is one or none, a failed one none."""
+    """I1: an OK placement made one order, an unknown placement at most one, a failed one none."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for order in evidence.orders:
         found[order.email].append(order.id)
@@ -115,7 +115,7 @@ def each_event_has_its_place(evidence: Evidence) -> Iterator[Violation]:
 
 
 def the_stock_matches_the_orders(evidence: Evidence) -> Iterator[Violation]:
-    """I4: reserved units are those of CONFIRMED orders, and shipped units have been deducted."""
+    """I4: reserved units belong to CONFIRMED orders, and shipped units have been deducted."""
     held, shipped = _pieces(evidence, Status.CONFIRMED), _pieces(evidence, Status.SHIPPED)
     for sku, received in evidence.received.items():
         on_hand, reserved = evidence.levels.get(sku, (0, 0))
@@ -172,7 +172,7 @@ def sequences_rise(evidence: Evidence) -> Iterator[Violation]:
 
 
 def the_figures_equal_a_recount(evidence: Evidence) -> Iterator[Violation]:
-    """I7: the analytics' figures equal those of the orders."""
+    """I7: the analytics' figures equal the figures of the orders."""
     kept = [o for o in evidence.orders if o.status in (Status.CONFIRMED, Status.SHIPPED)]
     cancelled = [o for o in evidence.orders if o.status == Status.CANCELLED]
     rejected = sum(order.reason == Reason.OUT_OF_STOCK for order in cancelled)
@@ -200,7 +200,7 @@ def responses_are_polite(evidence: Evidence) -> Iterator[Violation]:
 
 
 def messages_are_bounded(evidence: Evidence) -> Iterator[Violation]:
-    """I11: the number of messages is that of the events, except after faults."""
+    """I11: the number of messages equals the number of events, except after faults."""
     limit = _MESSAGES * len(evidence.events) + evidence.resent + _AGAIN * len(evidence.injected)
     if len(evidence.published) > limit:
         text = f"{len(evidence.published)} messages of {len(evidence.events)} events"

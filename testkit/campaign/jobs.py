@@ -16,7 +16,7 @@ Work = Callable[[Iterator[Plan], int], Iterable[Verdict]]
 
 
 def verdicts(plans: Iterable[Plan], work: Work, jobs: int) -> Generator[Verdict, None, None]:
-    """Yield the verdict on each plan as soon as it is known; `jobs` plans run at the same time.
+    """Yield the verdict on each plan as soon as it is known. `jobs` plans run at the same time.
 
     Raises `RuntimeError` if one of the processes has exited.
     """

@@ -45,7 +45,7 @@ class Injection:
 
 @dataclass
 class Nemesis:
-    """The faults of a campaign. Those that affect different targets may overlap."""
+    """The faults of a campaign. Faults that affect different targets may overlap."""
 
     system: System
     #: The planned faults, in the order in which they are due.
@@ -81,7 +81,7 @@ class Nemesis:
         return not (self._waiting or self._active)
 
     def act(self, orders: int) -> None:
-        """Heal and inject the faults due after this number of orders; call this repeatedly."""
+        """Heal and inject the faults due after this number of orders. Call this repeatedly."""
         for injection in list(self._active):
             injection.fault.advance()
             if injection.is_over:
@@ -97,7 +97,7 @@ class Nemesis:
                 first.inject()
 
     def heal(self) -> None:
-        """End every fault immediately, and inject no more; for a run that has failed."""
+        """End every fault immediately, and inject no more, because the run has failed."""
         self._waiting.clear()
         for injection in list(self._active):
             # This fault may have caused the failure.

@@ -18,7 +18,7 @@ REVEALING: Mapping[str, tuple[str, ...]] = {
 
 
 def modules_of(bug: str) -> Mapping[str, str]:
-    """Return the modules that replace those of programs; none without a bug."""
+    """Return the modules that replace the programs' modules, or none without a bug."""
     return {
         program: f"testkit.programs.planted.{program.replace('-', '_')}"
         for program in BUGS.get(bug, ())

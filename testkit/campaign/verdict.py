@@ -1,4 +1,4 @@
-"""The verdict on a campaign, and the totals of several."""
+"""The verdict on a campaign, and the totals of several campaigns."""
 
 import math
 from collections import Counter, defaultdict
@@ -11,7 +11,7 @@ from testkit.campaign.situations import SITUATIONS
 
 @dataclass
 class Verdict:
-    """The result of one seed; without violations, every invariant holds."""
+    """The result of one seed. Without violations, every invariant holds."""
 
     seed: int
     orders: int = 0

@@ -15,7 +15,7 @@ from testkit.servers.workers import own_ports
 
 
 class Mailbox:
-    """The received emails, and the reply to the next one."""
+    """The received emails, and the reply to the next email."""
 
     def __init__(self) -> None:
         self.messages: list[EmailMessage] = []
@@ -55,7 +55,7 @@ class Mailbox:
             self._controller = None
 
     def refuse(self, code: int, text: str) -> None:
-        """Reply to every email with this from now on."""
+        """Reply to every email with this text from now on."""
         self._reply = f"{code} {text}"
 
     def accept(self) -> None:
@@ -63,7 +63,7 @@ class Mailbox:
         self._reply = None
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        """Store or reject one email; called by aiosmtpd."""
+        """Store or reject one email. Called by aiosmtpd."""
         await asyncio.sleep(self.delay)
         if self._reply:
             return self._reply

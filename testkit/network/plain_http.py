@@ -11,7 +11,7 @@ _NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def client(**options: Any) -> httpx.Client:
-    """Return a client with these options; it has no connection yet."""
+    """Return a client with these options, which has no connection yet."""
     return httpx.Client(verify=_NO_CERTIFICATES, trust_env=False, **options)
 
 

@@ -125,7 +125,7 @@ class Customers:
             try:
                 return self._post(address, key)
             except (OSError, HTTPException):
-                # The order may have been placed; the key makes a retry safe.
+                # The order may have been placed. The key makes a retry safe.
                 if not self.persistent or time.monotonic() > until:
                     raise
                 time.sleep(_PAUSE)

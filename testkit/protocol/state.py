@@ -80,7 +80,7 @@ class Budget(NamedTuple):
 
 
 class State(NamedTuple):
-    """The whole system; equal states are explored once, so equal actors are sorted."""
+    """The entire system. Equal states are explored once, so equal actors are sorted."""
 
     outbox: tuple[Row, ...]
     relays: tuple[Batch, ...]
@@ -106,7 +106,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Scenario:
-    """The size of the model: it is explored exhaustively within these bounds."""
+    """The size of the model, which is explored exhaustively within these bounds."""
 
     name: str
     #: The number of events of each order.

@@ -33,7 +33,7 @@ cluster_formation.classic_config.nodes.1 = {FIRST}
 
 @dataclass
 class Cluster:
-    """The nodes; the first is the broker of `servers`."""
+    """The nodes, of which the first is the broker of `servers`."""
 
     servers: Infrastructure
     #: The port of each node, beginning with the first.
@@ -87,7 +87,7 @@ class Cluster:
         assert len(running) == len(self.amqp_ports), running
 
     def stop(self) -> None:
-        """Kill every node but the first."""
+        """Kill every node except the first."""
         for node in self._others:
             os.killpg(node.pid, signal.SIGKILL)
             node.wait()

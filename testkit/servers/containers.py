@@ -37,7 +37,7 @@ _POSTGRES = (
     " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
 )
 
-#: Seconds until a container responds; the first start of a broker takes ten.
+#: Maximum seconds until a container responds. The first start of a broker takes ten.
 PATIENCE = 120.0
 
 
@@ -58,7 +58,7 @@ class Container:
             yield started
 
     def kill(self) -> None:
-        """Kill the container; its stored data remain."""
+        """Kill the container. Its stored data remains."""
         self.container.get_wrapped_container().kill()
 
     def start(self) -> None:

@@ -51,7 +51,7 @@ class TestDatabase:
     #: The URL of the test itself, with the permissions of the superuser.
     url: URL
     ca_file: Path
-    #: The URL of the service, with the permissions of its processes; by default that of the test.
+    #: The URL of the service, with the permissions of its processes. By default, the test's URL.
     runtime: URL | None = None
 
     @property

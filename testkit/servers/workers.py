@@ -25,7 +25,7 @@ _WORKER, _WORKERS = "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"
 
 
 def number_of_workers() -> int:
-    """Return the number of workers that keep the processors busy; tests often wait."""
+    """Return the number of workers that keep the processors busy, since tests often wait."""
     return min(len(os.sched_getaffinity(0)) * 2, MOST)
 
 

@@ -1,4 +1,4 @@
-"""The databases of a simulation: real, with a virtual clock and a record of every effect."""
+"""The databases of a simulation, which are real, with a virtual clock and a record of effects."""
 
 import re
 import time
@@ -92,10 +92,10 @@ _LEFTOVERS = _TERMINATE.format(
 
 
 class SimulatedDatabase:
-    """The database of one service; its connections belong to actors, and end with them."""
+    """The database of one service. Its connections belong to actors, and end with them."""
 
     def __init__(self, url: URL) -> None:
-        """`url` is that of a migrated database, whose other sessions may be terminated."""
+        """`url` names a migrated database, whose other sessions may be terminated."""
         self._url = url
         self._admin = psycopg2.connect(
             host=url.query["host"], user=url.username, dbname=url.database
@@ -129,11 +129,11 @@ class SimulatedDatabase:
         return db.sessions(self._engines[actor])
 
     def release(self) -> None:
-        """End the run: from now on, statements are not points."""
+        """End the run. From now on, statements are not points."""
         self._scheduler = None
 
     def kill(self, actor: str) -> None:
-        """End the connections of an actor, which cannot open others until `sessions` is called."""
+        """End the connections of an actor, which cannot reconnect until `sessions` is called."""
         self._doomed.add(actor)
         self.disconnect(actor)
         # The engine remains, with the statements that it has compiled.
@@ -141,7 +141,7 @@ class SimulatedDatabase:
             engine.dispose()
 
     def disconnect(self, actor: str) -> None:
-        """End the connections of an actor, which may open others."""
+        """End the connections of an actor, which may reconnect."""
         self._terminate(_OF_ACTOR, actor)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:

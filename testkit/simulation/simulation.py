@@ -38,9 +38,9 @@ _HELD_DELAY = 3.0
 def run_seed(
     databases: Mapping[str, SimulatedDatabase], seed: int, *, parks_in_sequence: bool = False
 ) -> Verdict:
-    """Run a seed and return the verdict; an error of the code under simulation is a problem.
+    """Run a seed and return the verdict. An error of the code under simulation is a problem.
 
-    Raises `Hung` if an actor does not return its turn: the databases cannot be used again.
+    Raises `Hung` if an actor does not return its turn, after which the databases are unusable.
     """
     try:
         return Simulation(databases, seed, parks_in_sequence=parks_in_sequence).run()
@@ -157,7 +157,7 @@ class Simulation:
         return {name: int(each.rows(query)[0][0]) for name, each in self._databases.items()}
 
     def _redrive(self) -> bool:
-        """Move parked messages back to their queues, as an operator does; return whether any."""
+        """Move parked messages back to their queues, and return whether there were any."""
         was_parked = False
         for queue, parked in self._broker.parked.items():
             for message in parked:
@@ -199,7 +199,7 @@ class Simulation:
             logging.disable(logging.NOTSET)
 
     def _await_notification(self, _driver: object, seconds: float) -> None:
-        # Any commit may have inserted a row; an additional wake-up is harmless.
+        # Any commit may have inserted a row. An additional wake-up is harmless.
         databases = self._databases.values()
         before = sum(database.commits for database in databases)
         self._scheduler.wait(

@@ -38,7 +38,7 @@ _TOTALS = ("orders", "events", "faults", "lost", "doubled", "stuck")
 
 @dataclass
 class Verdict:
-    """The result of one seed; `problems` is empty if every invariant holds."""
+    """The result of one seed. `problems` is empty if every invariant holds."""
 
     seed: int
     orders: int = 0

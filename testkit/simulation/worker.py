@@ -232,7 +232,7 @@ class SimulatedWorker:
 
 
 def recording(handlers: Handlers, fault: Fault) -> Handlers:
-    """Return the batch handlers of a service; each also records its effects.
+    """Return the batch handlers of a service, each of which also records its effects.
 
     A handler may fail after the record.
     """

@@ -25,7 +25,7 @@ _RETRY = 0.2
 
 @dataclass
 class PartConsumers:
-    """One consumer for each queue; a queue may appear and disappear."""
+    """One consumer for each queue. A queue may appear and disappear."""
 
     broker: Vhost
     #: The queue, the subject, the sequence and the id of each event, sorted by arrival.

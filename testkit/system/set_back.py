@@ -136,7 +136,7 @@ class SetBack:
             )
 
     def lose_broker(self) -> None:
-        """Delete the broker's objects and messages; programs that use it must not run."""
+        """Delete the broker's objects and messages. Programs that use it must not run."""
         vhost = self.stack.vhost
         vhost.request("DELETE", f"/vhosts/{vhost.name}")
 

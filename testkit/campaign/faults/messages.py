@@ -1,4 +1,4 @@
-"""Faults of messages: sent again, purged, unroutable, rejected and hostile."""
+"""Faults of messages: messages that are sent again, purged, unroutable, rejected or hostile."""
 
 from contextlib import suppress
 
