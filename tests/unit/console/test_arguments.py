@@ -47,3 +47,14 @@ def test_a_user_name_in_another_encoding_is_recorded_readably(
     monkeypatch.setenv("LOGNAME", f"j{BYTE}rg")
 
     assert operator_name() == "j?rg"
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "limit"),
+    [("--reason", " ", 500), ("--reference", "", 100), ("--reference", "D" * 3_000, 100)],
+)
+def test_a_note_that_is_empty_or_too_long_is_named(option: str, text: str, limit: int) -> None:
+    result = CliRunner().invoke(main, ["stock", "receive", "TEA", "1", option, text])
+
+    assert result.exit_code == 1
+    assert f"{option}: must have 1 to {limit} characters" in result.stderr
