@@ -209,7 +209,7 @@ def test_an_argument_overrides_the_environment_and_a_file(
 def test_a_missing_secret_file_is_named(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.setenv("BROKER_PASSWORD_FILE", str(tmp_path / "missing"))
 
-    with pytest.raises(SettingsError, match="^setting BROKER_PASSWORD_FILE: .*missing: No such"):
+    with pytest.raises(SettingsError, match=r"^setting BROKER_PASSWORD_FILE: .*missing: No such"):
         load(ServiceSettings)
 
 
