@@ -1,5 +1,9 @@
 """Wrong arguments of `orderctl` are named in one line, before anything is done."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
@@ -58,3 +62,16 @@ def test_a_note_that_is_empty_or_too_long_is_named(option: str, text: str, limit
 
     assert result.exit_code == 1
     assert f"{option}: must have 1 to {limit} characters" in result.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_full_disk_for_the_output_is_one_line(options: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "console.orderctl", "contracts", "check", *options]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+
+    assert result.returncode != 0
+    assert result.stderr.startswith(
+        "Error: the output cannot be written: No space left on device\n"
+    )
+    assert "Traceback" not in result.stderr
