@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from common.http import edge
 from console.settings import ConsoleSettings
-from console.web import csrf, readable, secure_headers
+from console.web import characters, csrf, readable, secure_headers
 from console.web import metrics as metrics_page
 from console.web.access import endpoints, login, recording
 from console.web.analytics import analytics
@@ -62,7 +62,8 @@ def create_app(settings: ConsoleSettings | None = None) -> Flask:
     app.extensions["stuck"] = recent()
     app.extensions["metrics"] = metrics_page.registry(settings)
     app.jinja_env.globals["release"] = settings.release
-    # In this order: nothing is disclosed before the login.
+    # In this order: nothing is disclosed before the login, which looks up the name that was sent.
+    characters.install(app)
     login.install(app, settings)
     edge.install(app, admits=login.admits)
     csrf.install(app, settings)
