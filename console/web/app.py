@@ -25,6 +25,8 @@ from console.web.parking import edit as edit
 from console.web.parking import groups as groups
 from console.web.parking import history as history
 from console.web.parking import plans as plans
+from console.web.parking.changes import Changes
+from console.web.parking.indexing import Indexing
 from console.web.parking.readings import Readings
 from console.web.parking.runs import Runs
 from console.web.pauses import pauses
@@ -58,6 +60,8 @@ def create_app(settings: ConsoleSettings | None = None) -> Flask:
     app.extensions["queries"] = queries = Queries()
     app.extensions["live"] = Live(app, settings, queries)
     app.extensions["readings"] = Readings(queries)
+    app.extensions["indexing"] = Indexing(settings)
+    app.extensions["changes"] = Changes(settings)
     app.extensions["runs"] = Runs(settings)
     app.extensions["stuck"] = recent()
     app.extensions["metrics"] = metrics_page.registry(settings)
