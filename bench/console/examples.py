@@ -1,5 +1,6 @@
 """Examples for the arguments of the pages: orders, messages, groups and plans that exist."""
 
+import re
 from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from common.kombu_topology import INVENTORY
 from console.broker.parked_message import Parked, digest, event_id
 from console.broker.parking_lot import parking_lot
 from console.parking.groups import key_of
+from console.parking.index.reading import LARGE
 from console.settings import BrokerAdminSettings
 from order_app.http import cursor
 from order_app.use_cases import Position
@@ -30,10 +32,18 @@ ORDER BY created_at DESC OFFSET (SELECT count(*) / 2 FROM orders WHERE status = 
 _STUCK = "SELECT id::text FROM orders WHERE status = 'PENDING' ORDER BY created_at LIMIT 1"
 
 
+#: The number of a service's parked messages, and whether its index is shown.
+_DEPTH = re.compile(r"<p>([\d\s]+) parked( as of)?")
+
+#: The page of a plan that can run contains this text.
+_PREPARED = "badge ready"
+
+
 def examples(measured: Measured, operator: Operator) -> Mapping[str, str]:
     """Return the examples by name. Makes a plan, and has the failure groups remembered."""
     ((order, email, placed_at),) = execute(measured, "order", _FAR)
     ((stuck,),) = execute(measured, "order", _STUCK)
+    until(lambda: _is_indexed(operator), "the parking lots are indexed", within=PATIENCE)
     oldest, newest = _ends(measured)
     parked = Parked.of(INVENTORY, oldest)
     cause = {"type": parked.type, "failure": parked.failure, "frame": parked.frame}
@@ -42,8 +52,9 @@ def examples(measured: Measured, operator: Operator) -> Mapping[str, str]:
     plan = _plan(operator, RARE)
     operator.get("/parked/groups")
     path = f"/parked/{INVENTORY.name}/groups/{group}"
-    # The search of a large parking lot continues after the page has been shown.
     until(lambda: operator.has(path), f"the group {group} is remembered", within=PATIENCE)
+    page = f"/parked/{INVENTORY.name}/plans/{plan}"
+    until(lambda: _PREPARED in operator.get(page), f"plan {plan} is prepared", within=PATIENCE)
     return {
         "service": INVENTORY.name,
         "event": parked.id,
@@ -71,6 +82,11 @@ def _ends(measured: Measured) -> tuple[Message, Message]:
         messages = lot.scan()
         oldest = next(messages)
         return oldest, deque(messages, maxlen=1)[0]
+
+
+def _is_indexed(operator: Operator) -> bool:
+    depths = _DEPTH.findall(operator.get("/parked"))
+    return all(as_of or int("".join(depth.split())) <= LARGE for depth, as_of in depths)
 
 
 def _plan(operator: Operator, failure: str) -> str:
