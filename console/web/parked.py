@@ -16,6 +16,7 @@ from console.errors import ActionError
 from console.operator_text import REASON_LIMIT
 from console.parking import discards, journal
 from console.parking.index.reading import LARGE
+from console.parking.selection import Selection
 from console.settings import ConsoleSettings
 from console.web.access import login, recording
 from console.web.action import act, entered_reason
@@ -37,17 +38,31 @@ LIMIT = 100
 
 @parked.get("/parked")
 def show() -> str:
-    """List the oldest parked messages of each service."""
+    """List the oldest parked messages of each service, or of one, that are selected."""
     settings: ConsoleSettings = current_app.extensions["settings"]
     queries: Queries = current_app.extensions["queries"]
     changes: Changes = current_app.extensions["changes"]
+    selection = Selection(
+        find=request.args.get("find", "").strip(),
+        group=request.args.get("group", ""),
+        after=request.args.get("after", 0, type=_row),
+    )
+    name = request.args.get("service", "")
+    services = [consumer_of(name)] if name else list(CONSUMERS.values())
     futures = [
-        queries.start(partial(actions.listed, settings, service, limit=LIMIT))
-        for service in CONSUMERS.values()
+        queries.start(partial(actions.listed, settings, service, selection, limit=LIMIT))
+        for service in services
     ]
-    listings = dict(zip(CONSUMERS, results(futures), strict=True))
+    listings = dict(zip([each.name for each in services], results(futures), strict=True))
     start_indexing(each.value.depth for each in listings.values() if each.value)
-    return render_template("parked.html", listings=listings, limit=LIMIT, changes=changes.late)
+    return render_template(
+        "parked.html",
+        listings=listings,
+        limit=LIMIT,
+        changes=changes.late,
+        selection=selection,
+        only=name,
+    )
 
 
 @parked.get("/parked/<service>/message")
@@ -170,6 +185,11 @@ def consumer_of(service: str) -> Service:
     if service not in CONSUMERS:
         abort(404, f"Service {service} has no parking lot.")
     return CONSUMERS[service]
+
+
+def _row(text: str) -> int:
+    """Return the number of a row; PostgreSQL compares no larger ones."""
+    return min(max(int(text), 0), 2**63 - 1)
 
 
 def _detail(consumer: Service) -> Detail:

@@ -5,13 +5,15 @@ from datetime import timedelta
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Select, case, delete, func, select
+from sqlalchemy import Select, case, delete, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from console.broker.parked_message import Parked
 from console.models import IndexedLotRow, IndexedRow
 from console.parking.content import Content
+from console.parking.selection import ALL, Selection
+from eventbus.messaging.untrusted import storable
 
 #: Rows that are deleted in one statement.
 _DELETED_TOGETHER = 5_000
@@ -28,10 +30,20 @@ def lots(session: Session) -> dict[str, tuple[IndexedLotRow, timedelta]]:
     return {row.service: (row, now - row.read_at) for row, now in found}
 
 
-def oldest(session: Session, service: str, *, limit: int) -> tuple[Parked, ...]:
-    """Return the oldest messages of a parking lot."""
-    rows = select(IndexedRow.parked).where(IndexedRow.service == service)
-    return _described(session.scalars(rows.order_by(IndexedRow.id).limit(limit)))
+def oldest(
+    session: Session, service: str, selection: Selection = ALL, *, limit: int
+) -> dict[int, Parked]:
+    """Return the oldest messages of a parking lot that are selected, by their row numbers."""
+    rows = select(IndexedRow.id, IndexedRow.parked).where(IndexedRow.service == service)
+    if selection.find:
+        entered = storable(selection.find)
+        rows = rows.where(or_(IndexedRow.event_id == entered, IndexedRow.order_id == entered))
+    if selection.group:
+        rows = rows.where(IndexedRow.group_key == storable(selection.group))
+    if selection.after:
+        rows = rows.where(IndexedRow.id > selection.after)
+    found = session.execute(rows.order_by(IndexedRow.id).limit(limit))
+    return {number: msgspec.convert(parked, Parked) for number, parked in found}
 
 
 def of_event(
@@ -39,10 +51,10 @@ def of_event(
 ) -> tuple[Content, ...]:
     """Return the oldest messages of an event, with this SHA-256 of the body if it is not empty."""
     rows = select(IndexedRow.parked, IndexedRow.headers, IndexedRow.size, IndexedRow.body).where(
-        IndexedRow.service == service, IndexedRow.event_id == event_id
+        IndexedRow.service == service, IndexedRow.event_id == storable(event_id)
     )
     if digest:
-        rows = rows.where(IndexedRow.digest == digest)
+        rows = rows.where(IndexedRow.digest == storable(digest))
     found = session.execute(rows.order_by(IndexedRow.id).limit(limit))
     return tuple(
         Content(

@@ -7,8 +7,9 @@ while no command has its turn, and ends its reading when a command waits.
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
+from psycopg2.errors import LockNotAvailable
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from common.kombu_topology import CONSOLE
@@ -19,6 +20,9 @@ from eventbus.database.db import Sessions, engine_of
 
 #: The first key of the advisory locks; the second is the hash of the service's name.
 _LOCK = 1_331_000_051
+
+#: Lock timeouts for which a command waits. A reading returns its messages within seconds.
+_WAITS = 6
 
 _TRY = text("SELECT pg_try_advisory_lock(:key, hashtext(:service))")
 
@@ -55,12 +59,21 @@ def is_awaited(session: Session, service: str) -> bool:
 
 
 def take(connection: Connection, service: str) -> None:
-    """Take the turn of a command, until the connection ends.
+    """Take the turn of a command, until the connection ends; a reading of the index ends first.
 
-    A reading of the index ends first. Raises `DBAPIError` if it does not, within the lock timeout.
+    Raises `ActionError` if the reading does not end within `_WAITS` lock timeouts.
     """
-    connection.execute(_WAIT, _keys(service))
-    connection.commit()
+    for _ in range(_WAITS):
+        try:
+            connection.execute(_WAIT, _keys(service))
+        except OperationalError as error:
+            connection.rollback()
+            if not isinstance(error.orig, LockNotAvailable):
+                raise
+        else:
+            connection.commit()
+            return
+    raise ActionError(f"the parking lot of {service} is being read: try again")
 
 
 @contextmanager

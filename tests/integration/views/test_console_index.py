@@ -1,8 +1,11 @@
 """The pages of a large parking lot, which show its index, and changes in the background."""
 
+import re
 import threading
 from collections.abc import Callable
+from html import unescape
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from amqp import Channel
@@ -13,11 +16,13 @@ from common.kombu_topology import CONSOLE, INVENTORY
 from console.access.models import AuditRow
 from console.actions import parked as actions
 from console.databases.service_database import transaction
+from console.parking.groups import key_of
 from console.parking.index import reading
 from console.settings import ConsoleSettings, DatabaseSettings
 from console.web import parked as pages
 from console.web.parking import changes
 from testkit.data.parked import drained, held, park_created
+from testkit.data.parked import park as data_park
 from testkit.eventually import becomes, eventually
 from testkit.processes.web_console import discard, get, hidden, ids, park, redrive
 
@@ -64,6 +69,59 @@ def test_the_pages_of_a_large_parking_lot_show_its_index(
     for kind in ("message", "discard", "edit"):
         assert "customer_email" in html[f"/inventory/{kind}"]
     assert "ValueError" in html["/inventory/history"]
+
+
+@pytest.mark.parametrize("is_indexed", [False, True])
+def test_parked_messages_are_found_by_event_order_and_group(
+    console: FlaskClient, channel: Channel, settings: ConsoleSettings, *, is_indexed: bool
+) -> None:
+    # Given messages of two orders, and of two groups
+    park(channel, "e-1", subject="order-1")
+    park(channel, "e-2", subject="order-2")
+    data_park(channel, "e-3", exception="KeyError")
+    if is_indexed:
+        indexed(settings, channel, 3)
+    becomes(lambda: channel.queue_declare("inventory.dlq", passive=True).message_count, 3)
+    group = key_of("order.created", "KeyError", None)
+
+    # When they are searched for
+    def listed(**query: str) -> list[str]:
+        html = get(console, "/parked", **query).text
+        return re.findall(r"/parked/inventory/message\?id=([^&]+)&", html)
+
+    # Then the list has the messages that match
+    assert listed(find="e-1") == ["e-1"]
+    assert listed(find="order-2") == ["e-2"]
+    assert listed(find="e-1\0") == ["e-1"] * is_indexed
+    assert listed(service="inventory", group=group) == ["e-3"]
+    assert listed(service="order") == []
+    assert listed(find="e-9") == []
+    assert "None of 3 is selected" in get(console, "/parked", find="e-9").text
+
+
+def test_a_list_of_the_index_continues_on_the_next_page(
+    console: FlaskClient,
+    channel: Channel,
+    settings: ConsoleSettings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given more indexed messages than a page lists
+    monkeypatch.setattr(pages, "LIMIT", 2)
+    for event_id in ("e-1", "e-2", "e-3"):
+        park(channel, event_id)
+    indexed(settings, channel, 3)
+
+    # When the list and its next page are loaded
+    first = get(console, "/parked").text
+    (following,) = re.findall(r'href="/parked\?([^"]*after=[^"]*)"', first)
+    second = get(console, "/parked", **dict(parse_qsl(unescape(following)))).text
+
+    # Then they list all messages
+    assert "the oldest 2 are shown" in first
+    assert [name in first for name in ("id=e-1&", "id=e-2&", "id=e-3&")] == [True, True, False]
+    assert [name in second for name in ("id=e-1&", "id=e-2&", "id=e-3&")] == [False, False, True]
+    assert "Later messages" not in second
+    assert get(console, "/parked", after="x" * 30).text.count("id=e-1&") > 0
 
 
 def test_a_message_that_is_not_in_the_index_is_reported_with_the_time(
