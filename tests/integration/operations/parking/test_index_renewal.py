@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from amqp import Channel
@@ -13,10 +13,9 @@ from console.databases.service_database import transaction
 from console.errors import ActionError
 from console.parking.index import renewal, turn
 from console.parking.redrive.lease import lease
-from eventbus.database import db
 from testkit.data.indexed import LOT, depth, indexed, parks, read, read_at, renew
 from testkit.data.parked import drained
-from testkit.eventually import becomes, eventually
+from testkit.eventually import PATIENCE, becomes, eventually
 from tests.support.operator_settings import OperatorSettings
 
 
@@ -111,22 +110,24 @@ def turn_of_command(settings: OperatorSettings) -> Iterator[threading.Event]:
 
 
 def test_a_command_waits_until_the_index_ends_its_reading(settings: OperatorSettings) -> None:
-    # Given the turn of the index
-    with turn.of_index(settings, "inventory") as own:
-        with db.transaction(own) as session:
-            assert not turn.is_awaited(session, "inventory")
+    def is_awaited() -> bool:
+        with transaction(settings, CONSOLE) as session:
+            return turn.is_awaited(session, "inventory")
 
-        # When a command waits
-        with turn_of_command(settings) as taken:
+    with ExitStack() as commands:
+        # Given the turn of the index
+        with turn.of_index(settings, "inventory"):
+            assert not is_awaited()
 
-            def awaited() -> bool:
-                with transaction(settings, CONSOLE) as session:
-                    return turn.is_awaited(session, "inventory")
-
-            becomes(awaited, True)
+            # When a command waits
+            taken = commands.enter_context(turn_of_command(settings))
+            becomes(is_awaited, True)
 
             # Then it does not have its turn
             assert not taken.is_set()
+
+        # And it has its turn once the index has ended
+        assert taken.wait(PATIENCE)
 
 
 def test_a_reading_ends_if_a_command_waits_and_the_last_one_remains(
@@ -153,7 +154,7 @@ def test_the_index_is_not_read_in_the_turn_of_a_command(
 ) -> None:
     parks(channel, ["e-1"])
     with turn_of_command(settings) as taken:
-        assert taken.wait(60)
+        assert taken.wait(PATIENCE)
         with pytest.raises(ActionError, match="a command uses the parking lot of inventory"):
             read(settings)
     with (
