@@ -39,15 +39,18 @@ _DEPTH = re.compile(r"<p>([\d\s]+) parked( as of)?")
 _PREPARED = "badge ready"
 
 
-def examples(measured: Measured, operator: Operator) -> Mapping[str, str]:
-    """Return the examples by name. Makes a plan, and has the failure groups remembered."""
+def examples(measured: Measured, operator: Operator, parked: int) -> Mapping[str, str]:
+    """Return the examples by name, among so many parked messages.
+
+    Makes a plan, and has the failure groups remembered.
+    """
     ((order, email, placed_at),) = execute(measured, "order", _FAR)
     ((stuck,),) = execute(measured, "order", _STUCK)
-    until(lambda: _is_indexed(operator), "the parking lots are indexed", within=PATIENCE)
+    until(lambda: _is_indexed(operator, parked), "the parking lots are indexed", within=PATIENCE)
     oldest, newest = _ends(measured)
-    parked = Parked.of(INVENTORY, oldest)
-    cause = {"type": parked.type, "failure": parked.failure, "frame": parked.frame}
-    group = key_of(parked.type, parked.failure, parked.frame)
+    first = Parked.of(INVENTORY, oldest)
+    cause = {"type": first.type, "failure": first.failure, "frame": first.frame}
+    group = key_of(first.type, first.failure, first.frame)
     # Before the groups, whose reading hides messages from the plan.
     plan = _plan(operator, RARE)
     operator.get("/parked/groups")
@@ -57,8 +60,8 @@ def examples(measured: Measured, operator: Operator) -> Mapping[str, str]:
     until(lambda: _PREPARED in operator.get(page), f"plan {plan} is prepared", within=PATIENCE)
     return {
         "service": INVENTORY.name,
-        "event": parked.id,
-        "digest": parked.digest,
+        "event": first.id,
+        "digest": first.digest,
         "last_event": event_id(newest),
         "last_digest": digest(newest),
         "group": group,
@@ -84,9 +87,11 @@ def _ends(measured: Measured) -> tuple[Message, Message]:
         return oldest, deque(messages, maxlen=1)[0]
 
 
-def _is_indexed(operator: Operator) -> bool:
-    depths = _DEPTH.findall(operator.get("/parked"))
-    return all(as_of or int("".join(depth.split())) <= LARGE for depth, as_of in depths)
+def _is_indexed(operator: Operator, parked: int) -> bool:
+    found = _DEPTH.findall(operator.get("/parked"))
+    depths = [(int("".join(depth.split())), as_of) for depth, as_of in found]
+    is_complete = sum(depth for depth, _ in depths) == parked
+    return is_complete and all(as_of or depth <= LARGE for depth, as_of in depths)
 
 
 def _plan(operator: Operator, failure: str) -> str:

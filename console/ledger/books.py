@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from analytics_worker.models import SkippedRow
 from common.kombu_topology import CONSOLE, SERVICES
 from console.broker.parked_message import Parked
-from console.databases.service_database import reading, sessions
+from console.databases.service_database import pooled, reading, sessions
 from console.ledger.account import OutboxEvent
 from console.models import DiscardRow
 from console.parking.index import rows
@@ -26,6 +26,9 @@ from eventbus.topology.service import Service
 
 #: Rows of a page: one transaction, which takes a few milliseconds.
 PAGE = 1_000
+
+#: Connections to each database that are kept.
+_KEPT = 2
 
 #: The services that have an outbox.
 SENDERS = tuple(service for service in SERVICES if service.publishes)
@@ -61,6 +64,11 @@ class Books:
                 s.name: stack.enter_context(sessions(settings, s)) for s in (*SERVICES, CONSOLE)
             }
             yield cls(opened)
+
+    @classmethod
+    def kept(cls, settings: DatabaseServer) -> "Books":
+        """Return the books with connections that are kept, for pages; connects at first use."""
+        return cls({s.name: pooled(settings, s, pool_size=_KEPT) for s in (*SERVICES, CONSOLE)})
 
     def page(self, sender: Service, after: UUID) -> list[OutboxEvent]:
         """Return the events of an outbox whose ids follow `after`, sorted, at most `PAGE`."""

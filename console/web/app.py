@@ -9,6 +9,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as AnyResponse
 
 from common.http import edge
+from console.ledger.books import Books
 from console.settings import ConsoleSettings
 from console.web import csrf, readable, secure_headers
 from console.web import metrics as metrics_page
@@ -64,6 +65,7 @@ def create_app(settings: ConsoleSettings | None = None) -> Flask:
     app.extensions["changes"] = Changes(settings)
     app.extensions["runs"] = Runs(settings)
     app.extensions["stuck"] = recent()
+    app.extensions["books"] = Books.kept(settings)
     app.extensions["metrics"] = metrics_page.registry(settings)
     app.jinja_env.globals["release"] = settings.release
     # In this order: nothing is disclosed before the login.

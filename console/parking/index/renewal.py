@@ -14,7 +14,7 @@ from eventbus.database.db import Sessions, transaction
 
 #: A parking lot that has changed is read for at most this share of the time: other readers cannot
 #: read its messages in the meantime.
-SHARE = 0.1
+SHARE = 0.2
 
 #: The age at which a parking lot is read again although its number of messages is the same.
 RECONCILED = timedelta(minutes=10)
