@@ -19,7 +19,7 @@ monotonic clock.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -75,11 +75,13 @@ def search(
     *,
     seconds: float,
     whole: bool = True,
+    indexed: Collection[str] = (),
 ) -> Mapping[str, Found]:
     """Search the queues of these services, for at most `seconds`; return the result by service.
 
-    Each parking lot is read afterwards. Unless `whole`, reading ends at the last open event, and
-    the result does not include further messages, which may be duplicates.
+    Each parking lot is read afterwards, except those of the services in `indexed`. Unless `whole`,
+    reading ends at the last open event, and the result does not include further messages, which
+    may be duplicates.
 
     Raises `ActionError` if the broker cannot be reached.
     """
@@ -89,7 +91,12 @@ def search(
         totals = state.totals(broker)
         searches = [_Search(connection, account, totals) for account in accounts]
         _run(connection, searches, lambda: state.totals(broker), time.monotonic() + seconds)
-    return {each.service.name: each.conclude(settings, whole=whole) for each in searches}
+    return {
+        each.service.name: each.conclude(
+            settings, whole=whole, is_indexed=each.service.name in indexed
+        )
+        for each in searches
+    }
 
 
 def _run(
@@ -161,9 +168,11 @@ class _Search:
         """Return the messages to the tiers."""
         self._tiers.release()
 
-    def conclude(self, settings: BrokerAdminSettings, *, whole: bool) -> Found:
-        """Read the parking lot, and return the result."""
-        ids, read = self._read_parking_lot(settings, whole=whole)
+    def conclude(self, settings: BrokerAdminSettings, *, whole: bool, is_indexed: bool) -> Found:
+        """Read the parking lot unless it is indexed, and return the result."""
+        ids, read = frozenset[str](), 0
+        if not is_indexed:
+            ids, read = self._read_parking_lot(settings, whole=whole)
         problem = "" if self._is_proven else self._problem
         total = self._parked_total
         is_complete = total is not None and read >= min(total, PARKED_LIMIT + 1)
