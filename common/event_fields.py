@@ -1,7 +1,8 @@
 """The fields that several events have, and their limits.
 
-The limits of the contract, `Meta`, are checked when an event is decoded. The checks are for
-`__post_init__`, when an event is created, and add the limits of the services' columns and indexes.
+The limits in `Meta` belong to the contract and are checked when an event is decoded. The functions
+are called by `__post_init__` when an event is created, and check the limits of the services'
+columns and indexes as well.
 """
 
 from typing import Annotated

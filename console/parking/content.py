@@ -9,13 +9,13 @@ from console.broker.parked_message import Parked, body_bytes
 from eventbus.messaging.untrusted import text
 from eventbus.topology.service import Service
 
-#: Characters of a header that are shown, and of all headers of a message together.
+#: Maximum number of characters that are shown of one header, and of all headers of a message.
 HEADER_LIMIT, HEADERS_LIMIT = 4_000, 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """A parked message with its headers as text; `body` is None if only its size is known."""
+    """A parked message with its headers as text. `body` is None if only its size is known."""
 
     parked: Parked
     headers: Mapping[str, str]
@@ -24,7 +24,7 @@ class Content:
 
     @classmethod
     def of(cls, service: Service, message: Message) -> "Content":
-        """Return the content of a message, regardless of what it is."""
+        """Return the content of a message, which may be anything."""
         body = body_bytes(message)
         return cls(
             parked=Parked.of(service, message),

@@ -1,4 +1,4 @@
-"""Parked messages of one event: from the index of a large parking lot, or from a small one itself.
+"""Parked messages of one event, from the index of a large parking lot, or from a small parking lot.
 
 The index may be a minute old. An action on a message compares its id and its body again, when it
 takes the message out of the parking lot.
@@ -26,11 +26,11 @@ from eventbus.topology.service import Service
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """The oldest parked messages of an event; `as_of` is the time of the index, None: now."""
+    """The oldest parked messages of an event. `as_of` is the time of the index, if it was used."""
 
     contents: tuple[Content, ...]
     as_of: datetime | None = None
-    #: As `other_readers` returns it, if no message was found.
+    #: The result of `other_readers`, if no message was found.
     unread: str = ""
 
 
@@ -40,7 +40,7 @@ def find(
     """Return the messages of an event, with this SHA-256 of the body if it is not empty.
 
     A parking lot that is not indexed, or whose index is unavailable, is read up to the last of
-    them; the messages stay.
+    these messages. All messages stay in place.
     """
     with suppress(DBAPIError), transaction(settings, CONSOLE) as session:
         if lot := rows.lot(session, service.name):
@@ -54,14 +54,14 @@ def find(
 def read(
     settings: DiscardSettings, service: Service, wanted: str, digest: str = "", *, limit: int = 1
 ) -> Found:
-    """Return the same from the parking lot itself."""
+    """Return the messages of an event as `find` does, but from the parking lot itself."""
     with parking_lot(settings, service) as lot:
         messages = (
             message
             for message in lot.scan()
             if event_id(message) == wanted and digest in ("", digest_of(message))
         )
-        # The numbers first: no message is read after the last one.
+        # The numbers are read first, because no message is read after the last message.
         contents = tuple(
             Content.of(service, each) for _, each in zip(range(limit), messages, strict=False)
         )

@@ -1,4 +1,4 @@
-"""The parked messages that a page lists: all, or those of an event, an order or a group."""
+"""The selection of parked messages that a page lists, by event, order or group."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from console.parking.groups import cause, key_of
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What an operator has entered; an empty text selects all messages."""
+    """An operator's entries, of which an empty text selects all messages."""
 
     #: The id of an event or of an order.
     find: str = ""
@@ -23,11 +23,11 @@ class Selection:
         return not (self.find or self.group)
 
     def matches(self, parked: Parked) -> bool:
-        """Return whether a message is selected; `after` is only for the index."""
+        """Return whether a message is selected. `after` applies only to the index."""
         if self.find and self.find not in (parked.id, parked.order_id):
             return False
         return not self.group or self.group == key_of(*cause(parked))
 
 
-#: All messages.
+#: The selection of all messages.
 ALL = Selection()

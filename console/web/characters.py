@@ -9,7 +9,7 @@ from console.web.csrf import CHANGING
 
 
 def install(app: Flask) -> None:
-    """Respond with 400 to such a request. Must be called before all other checks."""
+    """Respond with 400 to such requests. Must be called before all other checks are installed."""
 
     @app.before_request
     def check() -> None:
@@ -24,7 +24,7 @@ def _texts() -> Iterator[str]:
         yield from values
     if given := request.authorization:
         yield from (given.username or "", given.password or "")
-    # A body of another client is not read.
+    # The body is not read unless the client is logged in.
     if request.method in CHANGING and login.admits(request.environ):
         for _, values in request.form.lists():
             yield from values

@@ -1,7 +1,8 @@
-"""Limits of what every service can store, for the contracts of a system.
+"""The limits of the values that every service can store, for the contracts of a system.
 
-Like the limits of an event's time, they are not part of the contracts: no service could ever handle
-an event beyond them. A contract calls the checks when it is created, so also when it is decoded.
+Like the limits of an event's time, they are not part of the contracts, because no service could
+ever handle an event beyond them. A contract calls the checks whenever an event is created or
+decoded.
 """
 
 from eventbus.errors import InvalidEvent
@@ -9,13 +10,13 @@ from eventbus.errors import InvalidEvent
 #: The largest values of PostgreSQL's types `integer` and `bigint`.
 INTEGER, BIGINT = 2**31 - 1, 2**63 - 1
 
-#: Characters of a text that is a key, alone or with another: an entry of an index has at most 2,704
-#: bytes, and a character up to 4.
+#: Maximum number of characters of a text that is a key, alone or with another column. An entry of
+#: an index has at most 2,704 bytes, and a character up to 4 bytes.
 KEY = 300
 
 
 class BeyondLimits(InvalidEvent, ValueError):
-    """A value of an event is beyond its limits; as a `ValueError`, it receives the value's path."""
+    """A value of an event is beyond its limits. As a `ValueError`, it receives the value's path."""
 
 
 def check_number(name: str, number: int, least: int, most: int) -> None:

@@ -1,20 +1,20 @@
-"""Outages that one message causes: the database fails whenever it is handled, and only then.
+"""Outages that one message causes, because the database fails only when it is handled.
 
 A handler, a trigger or a bug of the server may end the connection each time it handles a message.
-That appears as an outage, for which no message is charged, so the message would pause its service
-forever. It is recognized by the other messages: an outage that ends, and returns with the same
-message, `LIMIT` times, is caused by that message.
+This appears as an outage, which is not counted as an attempt, so the message would pause its
+service indefinitely. If an outage ends with another message, and returns with the same message
+`LIMIT` times, that message is considered the cause.
 """
 
 from collections import Counter
 from collections.abc import Iterable
 
 #: The number of outages with the same message, each of which has ended with another message, after
-#: which the message is charged for the next one. An outage rarely interrupts the same message
-#: twice, and a charged attempt is only retried later.
+#: which the next outage counts as an attempt of the message. An outage rarely interrupts the same
+#: message twice, and after an attempt the message is merely retried later.
 LIMIT = 3
 
-#: The maximum number of messages that are counted: more than a worker holds.
+#: The maximum number of messages that are counted, which is more than a worker holds.
 _MOST = 1_000
 
 
@@ -27,12 +27,12 @@ class Losses:
         self._current: set[str] = set()
 
     def interrupted(self, event_id: str) -> bool:
-        """Record that an outage has interrupted a message; return whether the message causes it."""
+        """Record that an outage interrupted a message, and return whether the message causes it."""
         self._current.add(event_id)
         return self._outages[event_id] >= LIMIT
 
     def handled(self, event_ids: Iterable[str]) -> None:
-        """Record that messages were handled, so the outage has ended, and was not theirs."""
+        """Record that messages were handled: the outage has ended, and they did not cause it."""
         for event_id in event_ids:
             self._current.discard(event_id)
             del self._outages[event_id]

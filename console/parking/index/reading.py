@@ -25,23 +25,26 @@ from eventbus.database.db import Sessions, transaction
 from eventbus.messaging.untrusted import BODY_LIMIT
 from eventbus.topology.service import Service
 
-#: Messages beyond which a parking lot is large. A page reads a smaller one itself, in less time
-#: than a database needs for as many rows.
+#: Number of messages beyond which a parking lot is large. A page reads a smaller parking lot
+#: itself, in less time than a database needs for as many rows.
 LARGE = 500
 
-#: Messages of one parking lot that have a row, the oldest ones, and bytes of bodies that are kept.
+#: Maximum number of messages of one parking lot that have a row, from the oldest, and maximum total
+#: size in bytes of the bodies that are kept.
 ROWS, BYTES = 100_000, 128 * 1024 * 1024
 
-#: Rows that are stored in one transaction; the reading ends after it if a command waits.
+#: Number of rows that are stored in one transaction, after which the reading ends if a command
+#: waits.
 _BATCH = 500
 
 
 def read(settings: DiscardSettings, service: Service) -> None:
-    """Read a parking lot into the index, and remember its failure groups; all messages stay.
+    """Read a parking lot into the index, and remember its failure groups.
 
-    Rows of messages that have left the parking lot are deleted, unless another reader holds
-    messages: these cannot be told from those that have left. Raises `ActionError` if a command has
-    its turn or waits for it; the last reading remains.
+    All messages stay in place. Rows of messages that have left the parking lot are deleted, unless
+    another reader holds messages, because such messages cannot be distinguished from messages that
+    have left. Raises `ActionError` if a command has its turn or waits for it, in which case the
+    last reading remains.
     """
     started = time.monotonic()
     with turn.of_index(settings, service.name) as own:
@@ -68,7 +71,7 @@ def read(settings: DiscardSettings, service: Service) -> None:
 
 
 class _Filling:
-    """The storing of a parking lot's messages that have no row yet."""
+    """The storage of messages that have no row yet."""
 
     def __init__(self, own: Sessions, service: Service) -> None:
         self._own, self._service = own, service

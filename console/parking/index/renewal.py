@@ -1,4 +1,4 @@
-"""The renewal of the index: which parking lots are read again, and when."""
+"""The renewal of the index, which reads parking lots again when they have changed."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -12,8 +12,8 @@ from console.parking.index.reading import LARGE, read
 from console.settings import DiscardSettings
 from eventbus.database.db import Sessions, transaction
 
-#: A parking lot that has changed is read for at most this share of the time: other readers cannot
-#: read its messages in the meantime.
+#: The maximum share of the time for which a parking lot is read, because other readers cannot read
+#: its messages in the meantime.
 SHARE = 0.2
 
 #: The age at which a parking lot is read again although its number of messages is the same.
@@ -21,10 +21,10 @@ RECONCILED = timedelta(minutes=10)
 
 
 def renew(settings: DiscardSettings, own: Sessions, totals: Mapping[str, Object]) -> None:
-    """Read the large parking lots that have changed, and forget those that are small again.
+    """Read the large parking lots that have changed, and forget lots that are small again.
 
-    `totals` are the broker's counts. Raises `ActionError` naming the parking lots that could not be
-    read, after all others were.
+    `totals` are the broker's counts. Raises `ActionError` with the parking lots that could not be
+    read, after reading all other parking lots.
     """
     with transaction(own) as session:
         indexed = rows.lots(session)

@@ -15,12 +15,12 @@ from console.parking.content import Content
 from console.parking.selection import ALL, Selection
 from eventbus.messaging.untrusted import storable
 
-#: Rows that are deleted in one statement.
+#: Maximum number of rows that are deleted in one statement.
 _DELETED_TOGETHER = 5_000
 
 
 def lot(session: Session, service: str) -> IndexedLotRow | None:
-    """Return the last reading of a parking lot; None if the parking lot is not indexed."""
+    """Return the last reading of a parking lot, or None if the parking lot is not indexed."""
     return session.get(IndexedLotRow, service)
 
 
@@ -33,7 +33,7 @@ def lots(session: Session) -> dict[str, tuple[IndexedLotRow, timedelta]]:
 def oldest(
     session: Session, service: str, selection: Selection = ALL, *, limit: int
 ) -> dict[int, Parked]:
-    """Return the oldest messages of a parking lot that are selected, by their row numbers."""
+    """Return the oldest selected messages of a parking lot, by their row numbers."""
     rows = select(IndexedRow.id, IndexedRow.parked).where(IndexedRow.service == service)
     if selection.find:
         entered = storable(selection.find)
@@ -91,7 +91,7 @@ def store(session: Session, read: IndexedLotRow) -> None:
 def remove(
     session: Session, service: str, event_ids: Collection[str], digest: str | None = None
 ) -> None:
-    """Delete the messages of these events, or those with this SHA-256 of the body."""
+    """Delete the messages of these events, or only messages with this SHA-256 of the body."""
     rows = delete(IndexedRow).where(
         IndexedRow.service == service, IndexedRow.event_id.in_(event_ids)
     )

@@ -21,12 +21,12 @@ from eventbus.database.db import Sessions, engine_of
 #: The first key of the advisory locks; the second is the hash of the service's name.
 _LOCK = 1_331_000_051
 
-#: Lock timeouts for which a command waits. A reading returns its messages within seconds.
+#: Number of lock timeouts for which a command waits. A reading returns its messages within seconds.
 _WAITS = 6
 
 _TRY = text("SELECT pg_try_advisory_lock(:key, hashtext(:service))")
 
-#: Commands exclude the index, and not one another.
+#: The statement with which a command waits for the lock. It excludes the index but no other commands.
 _WAIT = text("SELECT pg_advisory_lock_shared(:key, hashtext(:service))")
 
 #: The keys are as in `console.parking.redrive.lease`.
@@ -59,7 +59,7 @@ def is_awaited(session: Session, service: str) -> bool:
 
 
 def take(connection: Connection, service: str) -> None:
-    """Take the turn of a command, until the connection ends; a reading of the index ends first.
+    """Take the turn of a command until the connection ends, after a reading of the index has ended.
 
     Raises `ActionError` if the reading does not end within `_WAITS` lock timeouts.
     """
@@ -78,9 +78,10 @@ def take(connection: Connection, service: str) -> None:
 
 @contextmanager
 def of_command(settings: DatabaseServer, service: str) -> Iterator[Sessions | None]:
-    """Run the block in the turn of a command; yield sessions on the console's database.
+    """Run the block in the turn of a command, and yield sessions on the console's database.
 
-    Without that database, the index reads nothing, so the block runs without a turn: yields None.
+    If that database is unavailable, the index is not renewed, so the block runs without a turn and
+    receives None.
     """
     with ExitStack() as stack:
         held = None

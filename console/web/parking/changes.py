@@ -1,6 +1,7 @@
-"""The changes of single messages, which are made in the background if they take longer than a page.
+"""Changes of single messages, which continue in the background if they take long.
 
-A change reads the whole parking lot: other messages of the same event may be anywhere in it.
+A change reads the entire parking lot, because other messages of the same event may be anywhere in
+it.
 """
 
 import logging
@@ -24,19 +25,20 @@ from eventbus.topology.service import Service
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a request waits for a change: enough for a parking lot of thousands of messages.
+#: Seconds for which a request waits for a change, which is sufficient for a parking lot of
+#: thousands of messages.
 PATIENCE = 2.0
 
-#: Changes of this process that are listed, the newest ones.
+#: Maximum number of changes of this process that are listed, from the newest.
 LISTED = 20
 
-#: Called with the kind and the text of a result that its request has not shown.
+#: A function that is called with the kind and the text of a result that its request has not shown.
 Late = Callable[[str, str], None]
 
 
 @dataclass(kw_only=True, eq=False)
 class Change:
-    """A change that its request did not wait for; `result` is empty until it has ended."""
+    """A change whose request did not wait for it. `result` is empty until the change has ended."""
 
     service: str
     event_id: str
@@ -49,7 +51,7 @@ class Change:
 
 @dataclass(eq=False)
 class Changes:
-    """The changes of this process. If it ends, the history of a message shows what was changed."""
+    """The changes of this process. If it ends, the history of each message shows its changes."""
 
     settings: ConsoleSettings
     _late: deque[Change] = field(default_factory=lambda: deque(maxlen=LISTED))
@@ -57,7 +59,7 @@ class Changes:
 
     @property
     def late(self) -> list[Change]:
-        """The newest changes that no request waited for, the newest first."""
+        """The latest changes for which no request waited, newest first."""
         with self._lock:
             return list(reversed(self._late))
 
@@ -104,7 +106,7 @@ class Changes:
         return result
 
     def _end(self, change: Change, end: Callable[[], None]) -> bool:
-        """End a change; return whether its request no longer waits."""
+        """End a change, and return whether its request no longer waits."""
         with self._lock:
             end()
             return change in self._late

@@ -19,7 +19,7 @@ from eventbus.telemetry.privacy import described
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks at the broker's counts, which are up to five seconds old.
+#: Seconds between two checks of the broker's counts, which are up to five seconds old.
 INTERVAL = 5.0
 
 
@@ -55,10 +55,11 @@ class Indexing:
         except (ExpectedError, DBAPIError) as error:
             problem = described(error)
         except Exception as error:
-            # Otherwise the thread would end, and the index would grow old.
+            # An exception would end the thread, and the index would no longer be renewed.
             log.exception("index of parked messages failed")
             problem = described(error)
-        # One line at the first failure and one at the recovery, rather than one for each look.
+        # One line is logged at the first failure and one at the recovery, rather than one for each
+        # check.
         if bool(problem) != bool(self._problem):
             if problem:
                 log.warning("index of parked messages interrupted", extra={"reason": problem})
