@@ -26,7 +26,7 @@ _WAITS = 6
 
 _TRY = text("SELECT pg_try_advisory_lock(:key, hashtext(:service))")
 
-#: The statement with which a command waits for the lock. It excludes the index but no other commands.
+#: The statement with which a command waits for the lock, which excludes only the index.
 _WAIT = text("SELECT pg_advisory_lock_shared(:key, hashtext(:service))")
 
 #: The keys are as in `console.parking.redrive.lease`.
