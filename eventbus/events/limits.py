@@ -1,7 +1,7 @@
 """Limits of what every service can store, for the contracts of a system.
 
-Like the limits of an event's time, they are not part of the contracts: no service could ever handle
-an event beyond them. A contract calls the checks when it is created, so also when it is decoded.
+Like the limits of an event's time, they are not part of the contracts: an event beyond them was
+never published. A contract calls the checks when it is created, so also when it is decoded.
 """
 
 from eventbus.errors import InvalidEvent
