@@ -23,6 +23,7 @@ from eventbus import tls
 from eventbus.database import db, migrations
 from eventbus.settings.service import ServiceSettings
 from eventbus.topology.service import Service
+from testkit.eventually import eventually
 from testkit.servers.infrastructure import Infrastructure
 
 #: The suffix of the templates' names.
@@ -106,7 +107,8 @@ class Databases:
         settings = DatabaseAdminSettings(
             _env_file=servers.operator_environment, database_suffix=_TEMPLATE
         )
-        list(actions.apply(settings))
+        # Repeated: if the machine stands still, the limit of a connection expires.
+        eventually(lambda: list(actions.apply(settings)))
         return cls(server, settings)
 
     @contextmanager
