@@ -67,6 +67,8 @@ class TestDatabase:
             broker_user="nobody",
             broker_password="none",
             broker_ca_file=self.ca_file,
+            # Tests insert many rows at once, and a busy machine takes seconds for that.
+            database_statement_timeout=60.0,
             **self._settings(self.url),
         )
 
