@@ -14,31 +14,26 @@ from typing import Annotated, ClassVar, get_args
 
 from msgspec import Meta
 
-from eventbus.errors import InvalidEvent
+from common.event_fields import (
+    Amount,
+    CancelReason,
+    ClientIp,
+    Currency,
+    Email,
+    Pieces,
+    RejectReason,
+    Sku,
+    SuspicionRule,
+    Total,
+    UnitPrice,
+    check_line,
+    check_money,
+    check_ordered,
+    check_price,
+)
 from eventbus.events.catalogue import Catalogue, Version, use
 from eventbus.events.envelope import EventData
-
-# Limits are checked twice: here when an event is decoded, in `__post_init__` when it is created.
-Email = Annotated[str, Meta(description="The address that order notifications are sent to.")]
-Currency = Annotated[str, Meta(description="The currency code, as in ISO 4217.")]
-ClientIp = Annotated[
-    str | None, Meta(description="The IP address that the order was placed from, if known.")
-]
-Total = Annotated[int, Meta(description="The sum of all lines, in minor units of the currency.")]
-Amount = Annotated[int, Meta(ge=0, description="In minor units of the currency.")]
-Sku = Annotated[str, Meta(min_length=1, description="The SKU.")]
-Pieces = Annotated[int, Meta(ge=1, description="The number of units.")]
-UnitPrice = Annotated[
-    int, Meta(ge=0, description="The price of one unit, in minor units of the currency.")
-]
-#: Not an enumeration: running consumers must not reject a reason that is added later.
-CancelReason = Annotated[
-    str, Meta(description="`out_of_stock`, `customer`, `deadline` or `operator`.")
-]
-RejectReason = Annotated[str, Meta(description="`out_of_stock`.")]
-SuspicionRule = Annotated[
-    str, Meta(description="`email_orders`, `ip_orders`, `amount`, `pieces` or `skus`.")
-]
+from eventbus.events.limits import BeyondLimits, check_not_empty, check_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +45,8 @@ class Line:
     unit_price: UnitPrice
 
     def __post_init__(self) -> None:
-        _check(self.sku != "", "sku is empty")
-        _check(self.quantity >= 1, "quantity is below 1")
-        _check(self.unit_price >= 0, "unit_price is below 0")
+        check_line(self.sku, self.quantity)
+        check_price(self.unit_price)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +57,7 @@ class Quantity:
     quantity: Pieces
 
     def __post_init__(self) -> None:
-        _check(self.sku != "", "sku is empty")
-        _check(self.quantity >= 1, "quantity is below 1")
+        check_line(self.sku, self.quantity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +81,8 @@ class OrderCreated:
     client_ip: ClientIp = None
 
     def __post_init__(self) -> None:
-        _check(bool(self.lines), "lines is empty")
+        check_ordered(self.customer_email, self.currency, self.total)
+        check_not_empty("lines", self.lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +90,9 @@ class Customer:
     """The customer who placed an order."""
 
     email: Email
+
+    def __post_init__(self) -> None:
+        check_text("email", self.email)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +103,7 @@ class Money:
     currency: Currency
 
     def __post_init__(self) -> None:
-        _check(self.amount >= 0, "amount is below 0")
+        check_money(self.amount, self.currency)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,8 +115,7 @@ class PricedLine:
     unit_price: Money
 
     def __post_init__(self) -> None:
-        _check(self.sku != "", "sku is empty")
-        _check(self.quantity >= 1, "quantity is below 1")
+        check_line(self.sku, self.quantity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,9 +132,10 @@ class OrderCreatedV2:
     client_ip: ClientIp = None
 
     def __post_init__(self) -> None:
-        _check(bool(self.lines), "lines is empty")
+        check_not_empty("lines", self.lines)
         same = all(line.unit_price.currency == self.total.currency for line in self.lines)
-        _check(same, "lines and total have different currencies")
+        if not same:
+            raise BeyondLimits("lines and total have different currencies")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +151,9 @@ class OrderConfirmed:
     total: Total
     lines: tuple[Line, ...]
 
+    def __post_init__(self) -> None:
+        check_ordered(self.customer_email, self.currency, self.total)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderShipped:
@@ -164,6 +164,9 @@ class OrderShipped:
     currency: Currency
     total: Total
     lines: tuple[Line, ...]
+
+    def __post_init__(self) -> None:
+        check_ordered(self.customer_email, self.currency, self.total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +180,9 @@ class OrderCancelled:
     total: Total
     lines: tuple[Line, ...]
     shortages: tuple[Shortage, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_ordered(self.customer_email, self.currency, self.total)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +234,8 @@ class FraudSuspected:
     reasons: Annotated[tuple[Suspicion, ...], Meta(min_length=1)]
 
     def __post_init__(self) -> None:
-        _check(bool(self.reasons), "reasons is empty")
+        check_ordered(self.customer_email, self.currency, self.total)
+        check_not_empty("reasons", self.reasons)
 
 
 Data = (
@@ -291,8 +298,3 @@ CATALOGUE = use(
 
 #: The contract of each event type, which is also the routing key and the name of the Celery task.
 EVENTS: Mapping[str, type[EventData]] = CATALOGUE.by_type
-
-
-def _check(holds: bool, problem: str) -> None:
-    if not holds:
-        raise InvalidEvent(problem)

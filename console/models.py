@@ -1,4 +1,4 @@
-"""The console's own tables: redrive plans, discarded messages, failure groups, and a journal."""
+"""The console's own tables: plans, discarded messages, groups, a journal, and an index."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -35,6 +36,7 @@ class Base(DeclarativeBase):
         datetime: DateTime(timezone=True),
         str: Text,
         int: Integer,
+        float: Double,
         UUID: Uuid,
     }
 
@@ -215,3 +217,50 @@ class FailureGroupRow(Base):
     noted_at: Mapped[datetime | None]
     muted_until: Mapped[datetime | None]
     muted_by: Mapped[str | None]
+
+
+#: Not written to the write-ahead log: a crash of the server empties the index, which is then read
+#: again from the parking lots. It has no copy on a standby or in a physical backup.
+_UNLOGGED = {"prefixes": ["UNLOGGED"]}
+
+
+class IndexedLotRow(Base):
+    """A large parking lot as of its last reading, whose messages are in `indexed_messages`."""
+
+    __tablename__ = "indexed_lots"
+    __table_args__ = (_UNLOGGED,)
+
+    service: Mapped[str] = mapped_column(primary_key=True)
+    messages: Mapped[int] = mapped_column(comment="That were read.")
+    read_at: Mapped[datetime] = mapped_column(comment="The start of the reading.")
+    seconds: Mapped[float] = mapped_column(comment="Its duration.")
+    unread: Mapped[str] = mapped_column(comment="Messages that another reader held, in words.")
+    groups: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, comment="Of the messages.")
+
+
+class IndexedRow(Base):
+    """A message of a large parking lot; identical messages have one row."""
+
+    __tablename__ = "indexed_messages"
+    __table_args__ = (
+        UniqueConstraint("service", "fingerprint"),
+        Index("ix_indexed_messages_service", "service", "id"),
+        Index("ix_indexed_messages_event_id", "service", "event_id", "id"),
+        Index("ix_indexed_messages_order_id", "service", "order_id", "id"),
+        Index("ix_indexed_messages_group_key", "service", "group_key", "id"),
+        _UNLOGGED,
+    )
+
+    id: Mapped[int] = mapped_column(
+        BigInteger, Identity(always=True), primary_key=True, comment="In the order of the queue."
+    )
+    service: Mapped[str]
+    fingerprint: Mapped[UUID] = mapped_column(comment="Hash of the description and of the body.")
+    event_id: Mapped[str] = mapped_column(comment="As `orderctl parked list` shows it.")
+    order_id: Mapped[str | None]
+    digest: Mapped[str] = mapped_column(comment="SHA-256 of the body.")
+    group_key: Mapped[str]
+    parked: Mapped[dict[str, Any]] = mapped_column(JSONB, comment="The description.")
+    headers: Mapped[dict[str, str]] = mapped_column(JSONB, comment="As text.")
+    size: Mapped[int] = mapped_column(comment="Bytes of the body.")
+    body: Mapped[bytes | None] = mapped_column(LargeBinary, comment="Null: it is not kept.")

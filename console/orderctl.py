@@ -1,5 +1,6 @@
 """The `orderctl` command: parses arguments, runs one action and prints its result."""
 
+import errno
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,6 +45,9 @@ from console.commands.trace import trace
 from console.errors import first_line
 from eventbus.errors import ExpectedError
 
+#: Errors of a full or failing disk to which the output is redirected.
+_OUTPUT_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO})
+
 _Callback = Callable[[click.Context, click.Parameter, Any], Any] | None
 
 
@@ -69,6 +73,10 @@ def _errors_in_one_line() -> Iterator[None]:
     except DBAPIError as error:
         reason = first_line(error.orig or error)
         raise click.ClickException(printable(f"PostgreSQL: {reason}")) from None
+    except OSError as error:
+        if error.errno not in _OUTPUT_ERRORS:
+            raise
+        raise click.ClickException(f"the output cannot be written: {error.strerror}") from None
 
 
 class _Commands(click.Group):

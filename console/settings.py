@@ -23,7 +23,7 @@ from common.queue_parts import Parts
 from console.errors import ActionError
 from eventbus.database import db
 from eventbus.settings.addresses import Hosts
-from eventbus.settings.base import CaFile, Settings, SettingsError, load
+from eventbus.settings.base import CaFile, Settings, SettingsError, load, secret_in
 from eventbus.settings.broker import RetryTiers
 from eventbus.settings.dedup_window import DedupWindow
 from eventbus.topology.retry_schedule import RETRY_TIERS
@@ -70,7 +70,7 @@ class PasswordFiles(Settings):
         # `NAME_FILE` may be set in the dotenv file as well as in the environment.
         files = {name: values.get(f"{name}_file") for name in cls.model_fields}
         secrets = {
-            name: Path(file).read_text(errors="replace").rstrip("\n")
+            name: secret_in(Path(file), name)
             for name, file in files.items()
             if file and not values.get(name)
         }

@@ -13,6 +13,7 @@ from uuid_utils.compat import uuid7
 from common.events import OrderCreated, Shortage
 from eventbus.database import outages
 from eventbus.errors import Permanent
+from eventbus.outbox.table import one_statement
 from order_app import domain
 from order_app.domain import Draft, Line, Order, Reason, Status
 from order_app.events import Cause, created, record
@@ -225,21 +226,33 @@ def sweep_deadlines(
         .with_for_update(skip_locked=True)
     )
     rows = session.scalars(overdue).all()
-    now = orders.moment(session)
+    # Read before a rollback to a savepoint discards the state of the rows.
+    ids = [row.id for row in rows]
     failed: dict[UUID, Exception] = {}
-    for order_id, row in [(row.id, row) for row in rows]:
-        try:
-            with session.begin_nested():
-                order = domain.cancel(row.to_domain(), Reason.DEADLINE, now=now)
-                _decide(session, row, order, Cause(traceparent=row.traceparent))
-                # The event is written with the next statement: here, so an error stays within the
-                # savepoint.
-                session.connection().exec_driver_sql("SELECT")
-        except Exception as error:
-            if outages.reason(error) or outages.contention(error):
-                raise
-            failed[order_id] = error
+    if _cancel_overdue(session, rows):
+        for order_id, row in zip(ids, rows, strict=True):
+            if error := _cancel_overdue(session, [row]):
+                failed[order_id] = error
     return Swept(len(rows), failed)
+
+
+def _cancel_overdue(session: Session, rows: Sequence[OrderRow]) -> Exception | None:
+    """Cancel all the locked orders, or none of them, and return the error that prevented it."""
+    try:
+        with session.begin_nested():
+            now = orders.moment(session)
+            with one_statement(session):
+                for row in rows:
+                    order = domain.cancel(row.to_domain(), Reason.DEADLINE, now=now)
+                    _decide(session, row, order, Cause(traceparent=row.traceparent))
+            # The events are written with the next statement: here, so that their errors stay within
+            # the savepoint.
+            session.connection().exec_driver_sql("SELECT")
+    except Exception as error:
+        if outages.reason(error) or outages.contention(error):
+            raise
+        return error
+    return None
 
 
 def get(session: Session, order_id: UUID) -> Order:

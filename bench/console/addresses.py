@@ -31,7 +31,11 @@ ARGUMENTS: Mapping[str, Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "overview.show": {"overview": {}},
         "overview.show_service": {"a service": {"service": "{service}"}},
         "pauses.confirm": {"pause a service": {"service": "{service}"}},
-        "parked.show": {"parked messages": {}},
+        "parked.show": {
+            "parked messages": {},
+            "parked messages of a group": {"service": "{service}", "group": "{group}"},
+            "find a parked message": {"find": "{last_event}"},
+        },
         "parked.show_groups": {"failure groups": {}},
         "parked.show_group": {"a failure group": {"service": "{service}", "key": "{group}"}},
         "parked.message": {"oldest parked message": _MESSAGE, "newest parked message": _LAST},

@@ -1,5 +1,6 @@
 """Examples for the arguments of the pages: orders, messages, groups and plans that exist."""
 
+import re
 from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from common.kombu_topology import INVENTORY
 from console.broker.parked_message import Parked, digest, event_id
 from console.broker.parking_lot import parking_lot
 from console.parking.groups import key_of
+from console.parking.index.reading import LARGE
 from console.settings import BrokerAdminSettings
 from order_app.http import cursor
 from order_app.use_cases import Position
@@ -30,24 +32,36 @@ ORDER BY created_at DESC OFFSET (SELECT count(*) / 2 FROM orders WHERE status = 
 _STUCK = "SELECT id::text FROM orders WHERE status = 'PENDING' ORDER BY created_at LIMIT 1"
 
 
-def examples(measured: Measured, operator: Operator) -> Mapping[str, str]:
-    """Return the examples by name. Makes a plan, and has the failure groups remembered."""
+#: The number of a service's parked messages, and whether its index is shown.
+_DEPTH = re.compile(r"<p>([\d\s]+) parked( as of)?")
+
+#: The page of a plan that can run contains this text.
+_PREPARED = "badge ready"
+
+
+def examples(measured: Measured, operator: Operator, parked: int) -> Mapping[str, str]:
+    """Return the examples by name, among so many parked messages.
+
+    Makes a plan, and has the failure groups remembered.
+    """
     ((order, email, placed_at),) = execute(measured, "order", _FAR)
     ((stuck,),) = execute(measured, "order", _STUCK)
+    until(lambda: _is_indexed(operator, parked), "the parking lots are indexed", within=PATIENCE)
     oldest, newest = _ends(measured)
-    parked = Parked.of(INVENTORY, oldest)
-    cause = {"type": parked.type, "failure": parked.failure, "frame": parked.frame}
-    group = key_of(parked.type, parked.failure, parked.frame)
+    first = Parked.of(INVENTORY, oldest)
+    cause = {"type": first.type, "failure": first.failure, "frame": first.frame}
+    group = key_of(first.type, first.failure, first.frame)
     # Before the groups, whose reading hides messages from the plan.
     plan = _plan(operator, RARE)
     operator.get("/parked/groups")
     path = f"/parked/{INVENTORY.name}/groups/{group}"
-    # The search of a large parking lot continues after the page has been shown.
     until(lambda: operator.has(path), f"the group {group} is remembered", within=PATIENCE)
+    page = f"/parked/{INVENTORY.name}/plans/{plan}"
+    until(lambda: _PREPARED in operator.get(page), f"plan {plan} is prepared", within=PATIENCE)
     return {
         "service": INVENTORY.name,
-        "event": parked.id,
-        "digest": parked.digest,
+        "event": first.id,
+        "digest": first.digest,
         "last_event": event_id(newest),
         "last_digest": digest(newest),
         "group": group,
@@ -71,6 +85,13 @@ def _ends(measured: Measured) -> tuple[Message, Message]:
         messages = lot.scan()
         oldest = next(messages)
         return oldest, deque(messages, maxlen=1)[0]
+
+
+def _is_indexed(operator: Operator, parked: int) -> bool:
+    found = _DEPTH.findall(operator.get("/parked"))
+    depths = [(int("".join(depth.split())), as_of) for depth, as_of in found]
+    is_complete = sum(depth for depth, _ in depths) == parked
+    return is_complete and all(as_of or depth <= LARGE for depth, as_of in depths)
 
 
 def _plan(operator: Operator, failure: str) -> str:

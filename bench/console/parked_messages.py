@@ -45,11 +45,13 @@ SELECT event_id::text, event FROM outbox WHERE type = :type ORDER BY id DESC LIM
 Log = Callable[[str], None]
 
 
-def park(measured: Measured, count: int, log: Log) -> None:
-    """Publish this many messages to the parking lots, each confirmed by the broker.
+def park(measured: Measured, count: int, log: Log) -> int:
+    """Publish about this many messages to the parking lots; return how many.
 
-    They carry the newest stored events, which are repeated if there are fewer.
+    The broker has confirmed each. They carry the newest stored events, which are repeated if there
+    are fewer.
     """
+    parked = 0
     with measured.vhost.connect() as connection:
         for service, publisher, type_, fraction in _PARKED:
             number = int(count * fraction)
@@ -60,6 +62,8 @@ def park(measured: Measured, count: int, log: Log) -> None:
                 confirmed.publish(message, find(service).parking_lot)
             confirmed.wait()
             log(f"{service}: {number:,} messages parked")
+            parked += number
+    return parked
 
 
 def _messages(

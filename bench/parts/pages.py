@@ -33,10 +33,10 @@ def measure(
     with full.running() as measured:
         stored_orders.fill(measured, orders, log)
         stored_orders.stick(measured, STUCK)
-        parked_messages.park(measured, parked, log)
+        number = parked_messages.park(measured, parked, log)
         operator = _logged_in(full)
         try:
-            measured_pages = _pages(full, measured, operator, log)
+            measured_pages = _pages(full, measured, operator, number, log)
             stored_orders.decide(measured)
             watched = _watched(measured, operator, repeat, seconds, log)
         finally:
@@ -60,8 +60,10 @@ def _logged_in(full: Full) -> Operator:
     return Operator(programs.console_url(full.run.ports), _NAME, password)
 
 
-def _pages(full: Full, measured: Measured, operator: Operator, log: Log) -> list[dict[str, Any]]:
-    known = examples(measured, operator)
+def _pages(
+    full: Full, measured: Measured, operator: Operator, parked: int, log: Log
+) -> list[dict[str, Any]]:
+    known = examples(measured, operator, parked)
     rows = []
     for page in pages(routes(certificates.ca_file(full.run.state)), known):
         rows.append({"page": page.title, **operator.time(page.path)})

@@ -19,6 +19,9 @@ from eventbus.database import db
 from eventbus.messaging.stream import Start
 from eventbus.settings.database import DatabaseSettings as ServiceDatabase
 
+#: Minutes in a report: an hour in ten currencies.
+MINUTES = 600
+
 #: SKUs in a report.
 SKUS = 20
 
@@ -28,9 +31,12 @@ _STATEMENT_TIMEOUT = 600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The last minutes, the latest first, their totals, and the SKUs with the highest revenue."""
+    """The last minutes of a period, its totals, and the SKUs with the highest revenue."""
 
+    #: At most `MINUTES`, the latest first.
     minutes: Sequence[Minute]
+    #: The number of all minutes of the period.
+    number: int
     in_all: Sequence[Sales]
     skus: Sequence[SkuSales]
     #: Seconds since the figures last contained the whole stream, or None if they never have.
@@ -42,10 +48,10 @@ class Report:
 def show(settings: DatabaseServer, span: timedelta) -> Report:
     """Return the figures of the orders that were placed in the last `span`."""
     with transaction(settings, ANALYTICS) as session:
-        minutes = figures.by_minute(session, span)
         return Report(
-            minutes=minutes,
-            in_all=figures.in_all(minutes),
+            minutes=figures.by_minute(session, span, MINUTES),
+            number=figures.minutes(session, span),
+            in_all=figures.in_all(session, span),
             skus=figures.by_sku(session, span, SKUS),
             behind=figures.behind(session),
             skipped=figures.skipped(session),

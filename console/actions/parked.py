@@ -1,18 +1,26 @@
 """Listing and redriving parked messages."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
 
 from amqp import Message
+from sqlalchemy.exc import DBAPIError
 
 from common import kombu_topology
+from common.kombu_topology import CONSOLE
 from console.broker.other_readers import unread
 from console.broker.parked_message import Parked, event_id
 from console.broker.parking_lot import ParkingLot, parking_lot
+from console.databases.service_database import transaction
 from console.errors import ActionError
 from console.parking.age_limit import is_too_old
 from console.parking.choice import choose
-from console.settings import BrokerAdminSettings, RedriveSettings
+from console.parking.index import rows
+from console.parking.selection import ALL, Selection
+from console.settings import BrokerAdminSettings, DiscardSettings, RedriveSettings
 from eventbus.topology.service import Service
 
 #: The services that have a parking lot, by name.
@@ -26,21 +34,48 @@ _LISTED = 10
 class Listing:
     """The oldest messages of a parking lot, and the number of all that are not held by others.
 
-    `unread` is as `other_readers` returns it.
+    `unread` is as `other_readers` returns it. `as_of` is the time of the index, None: now. `last`
+    is the last row of the index if there may be more; otherwise 0.
     """
 
     service: Service
     messages: tuple[Parked, ...]
     depth: int
     unread: str
+    as_of: datetime | None = None
+    last: int = 0
 
 
-def show(settings: BrokerAdminSettings, service: Service, *, limit: int) -> Listing:
-    """Return the oldest parked messages of a service, at most `limit`; all stay in place."""
+def show(
+    settings: BrokerAdminSettings, service: Service, selection: Selection = ALL, *, limit: int
+) -> Listing:
+    """Return the oldest parked messages that are selected, at most `limit`; all stay in place."""
     with parking_lot(settings, service) as lot:
-        messages = tuple(Parked.of(service, message) for message in lot.scan(limit))
+        parked = (
+            Parked.of(service, message)
+            for message in lot.scan(limit if selection.is_empty else None)
+        )
+        messages = tuple(islice(filter(selection.matches, parked), limit))
         others = unread(settings, service, lot)
         return Listing(service=service, messages=messages, depth=lot.depth, unread=others)
+
+
+def listed(
+    settings: DiscardSettings, service: Service, selection: Selection = ALL, *, limit: int
+) -> Listing:
+    """Return the same from the index, if the parking lot is indexed and the index is available."""
+    with suppress(DBAPIError), transaction(settings, CONSOLE) as session:
+        if lot := rows.lot(session, service.name):
+            found = rows.oldest(session, service.name, selection, limit=limit)
+            return Listing(
+                service=service,
+                messages=tuple(found.values()),
+                depth=lot.messages,
+                unread=lot.unread,
+                as_of=lot.read_at,
+                last=max(found) if len(found) == limit else 0,
+            )
+    return show(settings, service, selection, limit=limit)
 
 
 def redrive_all(

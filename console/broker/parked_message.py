@@ -104,9 +104,9 @@ def event_id(message: Message) -> str:
     return name or f"unnamed-{digest(message)[:16]}"
 
 
-def body_text(message: Message) -> str:
-    """Return the body of a message; bytes that are not text are escaped."""
-    return body_bytes(message).decode(errors="backslashreplace")
+def body_text(body: bytes) -> str:
+    """Return a body as text; bytes that are not text are escaped."""
+    return body.decode(errors="backslashreplace")
 
 
 def digest(message: Message) -> str:

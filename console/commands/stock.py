@@ -19,11 +19,15 @@ from console.commands.execution.effect import changes, shows
 from console.commands.execution.json_document import documented, report
 from console.commands.operator import operator_name
 from console.commands.table import print_line, print_table, printable
+from console.operator_text import checked
 from console.settings import DatabaseSettings, load_operator
 from console.stock import csv_file
 from console.stock import report as texts
 from inventory_worker.movements import Note
 from inventory_worker.stock import MAX_ON_HAND, correct, count, receive
+
+#: Characters of a document number.
+REFERENCE_LIMIT = 100
 
 #: Differences that `check` lists.
 _DIFFERENCES = 100
@@ -216,4 +220,6 @@ def _change(kind: Change, sku: str, pieces: int, reason: str, reference: str | N
 
 
 def _note(reason: str, reference: str | None) -> Note:
-    return Note(reason=reason, reference=reference, entered_by=operator_name())
+    if reference is not None:
+        reference = checked("--reference", reference, REFERENCE_LIMIT)
+    return Note(reason=checked("--reason", reason), reference=reference, entered_by=operator_name())

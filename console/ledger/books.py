@@ -10,9 +10,11 @@ from sqlalchemy import func, select
 
 from analytics_worker.models import SkippedRow
 from common.kombu_topology import CONSOLE, SERVICES
-from console.databases.service_database import reading, sessions
+from console.broker.parked_message import Parked
+from console.databases.service_database import pooled, reading, sessions
 from console.ledger.account import OutboxEvent
 from console.models import DiscardRow
+from console.parking.index import rows
 from console.settings import DatabaseServer
 from eventbus.catch_up import overflow
 from eventbus.catch_up.overflow import Overflow
@@ -24,6 +26,9 @@ from eventbus.topology.service import Service
 
 #: Rows of a page: one transaction, which takes a few milliseconds.
 PAGE = 1_000
+
+#: Connections to each database that are kept.
+_KEPT = 2
 
 #: The services that have an outbox.
 SENDERS = tuple(service for service in SERVICES if service.publishes)
@@ -59,6 +64,11 @@ class Books:
                 s.name: stack.enter_context(sessions(settings, s)) for s in (*SERVICES, CONSOLE)
             }
             yield cls(opened)
+
+    @classmethod
+    def kept(cls, settings: DatabaseServer) -> "Books":
+        """Return the books with connections that are kept, for pages; connects at first use."""
+        return cls({s.name: pooled(settings, s, pool_size=_KEPT) for s in (*SERVICES, CONSOLE)})
 
     def page(self, sender: Service, after: UUID) -> list[OutboxEvent]:
         """Return the events of an outbox whose ids follow `after`, sorted, at most `PAGE`."""
@@ -118,6 +128,14 @@ class Books:
         )
         with reading(self.databases[CONSOLE.name]) as session:
             return set(uuids(session.scalars(query)))
+
+    def indexed(self, receiver: Service, ids: Iterable[UUID]) -> dict[UUID, Parked] | None:
+        """Return the given events that are in the index of a parking lot; None without an index."""
+        with reading(self.databases[CONSOLE.name]) as session:
+            if rows.lot(session, receiver.name) is None:
+                return None
+            found = rows.of_events(session, receiver.name, [str(event_id) for event_id in ids])
+            return {UUID(parked.id): parked for parked in found}
 
     def first(self, receiver: Service) -> UUID | None:
         """Return the lowest id in a service's inbox, or None."""

@@ -1,6 +1,6 @@
 """The location of open events: in the queues of their service, in the stream, or missing."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -32,15 +32,16 @@ def locate(
     *,
     seconds: float,
     whole: bool = True,
+    indexed: Collection[str] = (),
 ) -> dict[str, Located]:
     """Search the queues of these services for their open events, for at most `seconds`.
 
     An event is missing if it is not in a queue, does not wait to be read from the stream, is not in
     the inbox afterwards, and is still marked as sent. Raises `ActionError` if the broker cannot be
-    reached, and the errors of the databases. `whole` is as in `search`.
+    reached, and the errors of the databases. `whole` and `indexed` are as in `search`.
     """
     before = {a.service.name: books.overflow(a.service) for a in accounts}
-    found = search(settings, accounts, seconds=seconds, whole=whole)
+    found = search(settings, accounts, seconds=seconds, whole=whole, indexed=indexed)
     return {
         a.service.name: _located(books, a, found[a.service.name], before[a.service.name])
         for a in accounts

@@ -18,7 +18,7 @@ monotonic clock.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -73,11 +73,13 @@ def search(
     *,
     seconds: float,
     whole: bool = True,
+    indexed: Collection[str] = (),
 ) -> Mapping[str, Found]:
     """Search the queues of these services, for at most `seconds`; return the result by service.
 
     Each parking lot is read afterwards, or up to the last open event unless `whole`: the other
-    messages, which may be duplicates, are then not in the result.
+    messages, which may be duplicates, are then not in the result. The parking lots of services in
+    `indexed` are not read.
 
     Raises `ActionError` if the broker cannot be reached.
     """
@@ -87,7 +89,12 @@ def search(
         totals = state.totals(broker)
         searches = [_Search(connection, account, totals) for account in accounts]
         _run(connection, searches, lambda: state.totals(broker), time.monotonic() + seconds)
-    return {each.service.name: each.conclude(settings, whole=whole) for each in searches}
+    return {
+        each.service.name: each.conclude(
+            settings, whole=whole, is_indexed=each.service.name in indexed
+        )
+        for each in searches
+    }
 
 
 def _run(
@@ -158,9 +165,11 @@ class _Search:
         """Return the messages to the tiers."""
         self._tiers.release()
 
-    def conclude(self, settings: BrokerAdminSettings, *, whole: bool) -> Found:
-        """Read the parking lot, and return the result."""
-        ids, read = self._read_parking_lot(settings, whole=whole)
+    def conclude(self, settings: BrokerAdminSettings, *, whole: bool, is_indexed: bool) -> Found:
+        """Read the parking lot unless it is indexed, and return the result."""
+        ids, read = frozenset[str](), 0
+        if not is_indexed:
+            ids, read = self._read_parking_lot(settings, whole=whole)
         problem = "" if self._is_proven else self._problem
         total = self._parked_total
         is_complete = total is not None and read >= min(total, PARKED_LIMIT + 1)

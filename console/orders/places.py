@@ -1,11 +1,13 @@
 """The places of orders' events: where each event is for each service that consumes it.
 
 An event that was sent, and that the service has not handled, is searched for as in the ledger, but
-only for a second, which is sufficient to find a message in a retry tier or a parking lot. A message
-that is in neither counts as in flight; only a longer search can prove that it is lost.
+only for a second, which is sufficient to find a message in a retry tier or a parking lot. A large
+parking lot is not read: its index is. A message that is in neither counts as in flight; only a
+longer search can prove that it is lost.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -88,14 +90,38 @@ def _open(account: Account, event: Sent) -> None:
 def _locate(
     settings: RedriveSettings, books: Books, accounts: Sequence[Account], seconds: float
 ) -> tuple[Mapping[str, Located], str]:
-    if not accounts:
-        return {}, ""
+    # A longer search may prove that an event is lost, for which the index is not recent enough.
+    located = dict(_indexed(books, accounts)) if seconds <= SEARCH else {}
+    left = [account for account in accounts if account.open]
+    if not left:
+        return located, ""
     try:
-        return locate(settings, books, accounts, seconds=seconds, whole=False), ""
+        searched = locate(settings, books, left, seconds=seconds, whole=False, indexed=located)
     except ActionError as error:
-        return {}, str(error)
+        return located, str(error)
     except DBAPIError as error:
-        return {}, f"PostgreSQL: {first_line(error.orig or error)}"
+        return located, f"PostgreSQL: {first_line(error.orig or error)}"
+    for name, found in searched.items():
+        if parked := located.get(name):
+            found.places |= parked.places
+            found.messages |= parked.messages
+    return located | searched, ""
+
+
+def _indexed(books: Books, accounts: Sequence[Account]) -> Iterator[tuple[str, Located]]:
+    """Yield the open events that are in the index of a large parking lot, and close them.
+
+    Without the console's database, all parking lots are searched.
+    """
+    with suppress(DBAPIError):
+        for account in accounts:
+            parked = books.indexed(account.service, account.open)
+            if parked is None:
+                continue
+            for event_id in parked:
+                del account.open[event_id]
+            places = dict.fromkeys(parked, Place.PARKED)
+            yield account.service.name, Located(places=places, messages=parked)
 
 
 def _deliveries(

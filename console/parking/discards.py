@@ -102,7 +102,7 @@ def discard(
             f"{len(chosen)} discarded, and {choice.more} left parked: discard them again"
         )
     return tuple(
-        Discarded(id=id_, parked=one, body=body_text(message))
+        Discarded(id=id_, parked=one, body=body_text(body_bytes(message)))
         for id_, one, message in zip(ids, parked, chosen, strict=True)
     )
 

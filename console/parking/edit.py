@@ -3,7 +3,7 @@
 The id of the event is also unchanged, so the inbox accepts either the original or the edited copy.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,17 +18,21 @@ from console.broker.parking_lot import ParkingLot, parking_lot
 from console.databases.service_database import transaction
 from console.errors import ActionError
 from console.operator_text import checked
-from console.parking import journal
+from console.parking import journal, lookup
 from console.parking.age_limit import is_too_old
 from console.parking.difference import Change, difference, unknown
 from console.parking.effects import Candidate, Effect, effects
 from console.parking.journal import Entry
+from console.parking.lookup import Found
 from console.settings import ParkingSettings
 from eventbus.errors import InvalidEvent
 from eventbus.events import codec
 from eventbus.messaging import untrusted
 from eventbus.messaging.untrusted import BODY_LIMIT, storable
 from eventbus.topology.service import Service
+
+#: Finds the parked messages of an event.
+Find = Callable[[ParkingSettings, Service, str, str], Found]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,26 +66,34 @@ class Edit:
 
 
 def read(
-    settings: ParkingSettings, service: Service, wanted: str, wanted_digest: str = ""
+    settings: ParkingSettings,
+    service: Service,
+    wanted: str,
+    wanted_digest: str = "",
+    *,
+    find: Find = lookup.read,
 ) -> Original:
     """Return the oldest parked message of an event, with this SHA-256 of its body if it is given.
 
-    The message stays in place. Raises `ActionError` if there is none, or if it contains no event.
+    The message stays in place. `find` reads the parking lot, or its index. Raises `ActionError` if
+    there is no such message, or if it contains no event.
     """
-    with parking_lot(settings, service) as lot:
-        named = (one for one in lot.scan() if event_id(one) == wanted)
-        message = next((one for one in named if wanted_digest in ("", digest(one))), None)
-    if message is None:
-        body = " with the body that was shown" if wanted_digest else ""
-        raise ActionError(f"not parked by {service.name}{body}: {untrusted.text(wanted)}")
-    parked, envelope = Parked.of(service, message), untrusted.envelope(message.body)
+    found = find(settings, service, wanted, wanted_digest)
+    content = lookup.only(found, service, wanted, wanted_digest)
+    if content.body is None:
+        raise ActionError(
+            f"{wanted} cannot be edited here: the index has no copy of its body;"
+            f" see: orderctl parked edit {service.name}"
+        )
+    envelope, parked = untrusted.envelope(content.body), content.parked
     if not envelope:
         raise ActionError(f"{parked.id} cannot be edited: its body contains no event")
+    candidate = Candidate.of(settings, parked, Message(content.body))
     return Original(
         parked=parked,
-        digest=digest(message),
+        digest=parked.digest,
         envelope=envelope,
-        effect=_effect(settings, service, Candidate.of(settings, parked, message)),
+        effect=_effect(settings, service, candidate),
     )
 
 

@@ -119,9 +119,7 @@ def grouped(
     """
     found: dict[tuple[str | None, str, str | None], Group] = {}
     for parked in messages:
-        # Events that wait have no individual cause, so they are one group.
-        type_ = None if parked.is_waiting else parked.type
-        key = (type_, parked.failure, parked.frame)
+        key = cause(parked)
         if key not in found and len(found) >= GROUP_LIMIT:
             key = (OTHERS, OTHERS, None)
         type_, failure, frame = key
@@ -135,6 +133,12 @@ def grouped(
             )
         found[key].add(parked)
     return sorted(found.values(), key=lambda group: (group.is_waiting, -group.count))
+
+
+def cause(parked: Parked) -> tuple[str | None, str, str | None]:
+    """Return the type, the failure and the function by which a message is grouped."""
+    # Events that wait have no individual cause, so they are one group.
+    return None if parked.is_waiting else parked.type, parked.failure, parked.frame
 
 
 def key_of(event_type: str | None, failure: str, frame: str | None) -> str:

@@ -9,18 +9,16 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from amqp import Message
 from sqlalchemy import select
 
 from common.kombu_topology import CONSOLE
-from console.broker.parked_message import Parked, digest, event_id
-from console.broker.parking_lot import parking_lot
+from console.broker.parked_message import Parked
 from console.databases.service_database import transaction
 from console.models import ItemRow, ItemState, PlanRow
-from console.parking import journal
+from console.parking import journal, lookup
 from console.parking.difference import Change
 from console.parking.journal import Entry
-from console.settings import BrokerAdminSettings, DatabaseServer, ParkingSettings
+from console.settings import DatabaseServer, DiscardSettings, ParkingSettings
 from eventbus.consumer.inbox import inbox
 from eventbus.telemetry.privacy import masked
 from eventbus.topology.service import Service
@@ -74,18 +72,14 @@ def in_order(*sources: Iterable[Line]) -> list[Line]:
     return sorted(lines, key=lambda line: line.at or _FIRST)
 
 
-def attempts(settings: BrokerAdminSettings, service: Service, wanted: str) -> list[Line]:
+def attempts(settings: DiscardSettings, service: Service, wanted: str) -> list[Line]:
     """Return the attempts at an event whose messages are parked now, according to their headers.
 
     At most `LISTED` messages are included. Their headers contain the first and the last attempt
     since the last redrive.
     """
-    lines: list[Line] = []
-    with parking_lot(settings, service) as lot:
-        found = (message for message in lot.scan() if event_id(message) == wanted)
-        for message, _ in zip(found, range(LISTED), strict=False):
-            lines += _attempts(service, message)
-    return lines
+    found = lookup.find(settings, service, wanted, limit=LISTED)
+    return [line for content in found.contents for line in _attempts(content.parked)]
 
 
 def changes(settings: DatabaseServer, service: Service, wanted: str) -> list[Line]:
@@ -113,8 +107,8 @@ def handling(settings: DatabaseServer, service: Service, wanted: str) -> list[Li
     return [Line(at=row.handled_at, what="handled", text=f"attempt {row.attempts}")] if row else []
 
 
-def _attempts(service: Service, message: Message) -> Iterator[Line]:
-    parked, version = Parked.of(service, message), _version(digest(message))
+def _attempts(parked: Parked) -> Iterator[Line]:
+    version = _version(parked.digest)
     if parked.attempts and parked.attempts > 1:
         yield Line(at=parked.first_failure, what="failed", text="attempt 1", version=version)
     reason = f"{parked.exception}: {parked.text}" if parked.exception else parked.text

@@ -1,14 +1,16 @@
 """Failure groups that are remembered after the last of their messages has left the parking lot.
 
 Groups are stored when they are listed: a message contains the times and the release of its failure,
-and stays parked until an operator acts. No process reads parking lots in the background.
+and stays parked until an operator acts. Those of a large parking lot are stored with its index.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, func, select, tuple_
+import msgspec
+from sqlalchemy import Select, delete, func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -18,6 +20,7 @@ from console.databases.service_database import transaction
 from console.errors import ActionError, problem
 from console.models import FailureGroupRow
 from console.parking.groups import OTHERS, RELEASE_LIMIT, Group, groups
+from console.parking.index import rows
 from console.settings import DiscardSettings
 from eventbus.topology.service import Service
 
@@ -99,7 +102,7 @@ class Known:
 class Listing:
     """The groups of a service: the muted ones last. `problem` is the reason why none is remembered.
 
-    `unread` is as `other_readers` returns it.
+    `unread` is as `other_readers` returns it. `as_of` is the time of the index, None: now.
     """
 
     service: Service
@@ -107,6 +110,12 @@ class Listing:
     earlier: tuple[Memory, ...] = ()
     problem: str = ""
     unread: str = ""
+    as_of: datetime | None = None
+
+    @property
+    def messages(self) -> int:
+        """The number of the messages."""
+        return sum(known.group.count for known in self.groups)
 
 
 def listed(settings: DiscardSettings, service: Service) -> Listing:
@@ -116,7 +125,7 @@ def listed(settings: DiscardSettings, service: Service) -> Listing:
     """
     try:
         with transaction(settings, CONSOLE) as session:
-            since = _last_seen(session, service)
+            since = last_seen(session, service)
     except (ActionError, DBAPIError) as error:
         read = groups(settings, service)
         known = tuple(Known(group=group) for group in read.groups)
@@ -125,13 +134,30 @@ def listed(settings: DiscardSettings, service: Service) -> Listing:
     with transaction(settings, CONSOLE) as session:
         memories = remember(session, service, read.groups)
         earlier = _earlier(session, service, memories)
-    known = tuple(Known(group=group, memory=memories.get(group.key)) for group in read.groups)
     return Listing(
         service=service,
-        groups=tuple(sorted(known, key=lambda k: k.is_muted)),
+        groups=_known(read.groups, memories),
         earlier=earlier,
         unread=read.unread,
     )
+
+
+def indexed(settings: DiscardSettings, service: Service) -> Listing:
+    """Return the same from the index, if the parking lot is indexed and the index is available."""
+    with suppress(DBAPIError), transaction(settings, CONSOLE) as session:
+        if lot := rows.lot(session, service.name):
+            found = msgspec.convert(lot.groups, list[Group])
+            now = _now(session)
+            remembered = _rows(service, [group.key for group in found])
+            memories = {row.key: Memory.of(row, now) for row in session.scalars(remembered)}
+            return Listing(
+                service=service,
+                groups=_known(found, memories),
+                earlier=_earlier(session, service, memories),
+                unread=lot.unread,
+                as_of=lot.read_at,
+            )
+    return listed(settings, service)
 
 
 def remember(session: Session, service: Service, found: Sequence[Group]) -> dict[str, Memory]:
@@ -141,30 +167,39 @@ def remember(session: Session, service: Service, found: Sequence[Group]) -> dict
     """
     seen = {group.key: group for group in found if group.type != OTHERS}
     now = _now(session)
-    rows = _locked(session, service, seen)
-    for key, row in rows.items():
+    known = _locked(session, service, seen)
+    for key, row in known.items():
         _see(row, seen[key], now)
-    new = [_row(seen[key], now) for key in sorted(seen.keys() - rows.keys())]
+    new = [_row(seen[key], now) for key in sorted(seen.keys() - known.keys())]
     if new:
         session.execute(insert(FailureGroupRow).on_conflict_do_nothing(), new)
         _forget(session, service)
-        rows = _locked(session, service, seen)
-    return {key: Memory.of(row, now) for key, row in rows.items()}
+        known = _locked(session, service, seen)
+    return {key: Memory.of(row, now) for key, row in known.items()}
 
 
-def _last_seen(session: Session, service: Service) -> Mapping[str, datetime | None]:
+def last_seen(session: Session, service: Service) -> Mapping[str, datetime | None]:
+    """Return the time of the last failure of each group that was counted, by key."""
     columns = select(FailureGroupRow.key, FailureGroupRow.last_seen)
-    rows = session.execute(columns.where(FailureGroupRow.service == service.name))
-    return {row.key: row.last_seen for row in rows}
+    found = session.execute(columns.where(FailureGroupRow.service == service.name))
+    return {row.key: row.last_seen for row in found}
+
+
+def _known(found: Iterable[Group], memories: Mapping[str, Memory]) -> tuple[Known, ...]:
+    known = (Known(group=group, memory=memories.get(group.key)) for group in found)
+    return tuple(sorted(known, key=lambda each: each.is_muted))
+
+
+def _rows(service: Service, keys: Iterable[str]) -> Select[FailureGroupRow]:
+    return select(FailureGroupRow).where(
+        FailureGroupRow.service == service.name, FailureGroupRow.key.in_(list(keys))
+    )
 
 
 def _locked(session: Session, service: Service, keys: Iterable[str]) -> dict[str, FailureGroupRow]:
     # In one order, because another command may list the same groups.
-    rows = select(FailureGroupRow).where(
-        FailureGroupRow.service == service.name, FailureGroupRow.key.in_(list(keys))
-    )
-    rows = rows.order_by(FailureGroupRow.key).with_for_update()
-    return {row.key: row for row in session.scalars(rows)}
+    locked = _rows(service, keys).order_by(FailureGroupRow.key).with_for_update()
+    return {row.key: row for row in session.scalars(locked)}
 
 
 def _see(row: FailureGroupRow, group: Group, now: datetime) -> None:
@@ -217,12 +252,12 @@ def _forget(session: Session, service: Service) -> None:
 
 
 def _earlier(session: Session, service: Service, present: Iterable[str]) -> tuple[Memory, ...]:
-    rows = select(FailureGroupRow).where(
+    others = select(FailureGroupRow).where(
         FailureGroupRow.service == service.name, FailureGroupRow.key.not_in(list(present))
     )
-    rows = rows.order_by(FailureGroupRow.last_seen.desc().nulls_last()).limit(EARLIER_LISTED)
+    others = others.order_by(FailureGroupRow.last_seen.desc().nulls_last()).limit(EARLIER_LISTED)
     now = _now(session)
-    return tuple(Memory.of(row, now) for row in session.scalars(rows))
+    return tuple(Memory.of(row, now) for row in session.scalars(others))
 
 
 def _now(session: Session) -> datetime:

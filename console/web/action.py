@@ -19,10 +19,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """The result of an action that leads to its own page."""
+    """The result of an action that leads to its own page, or has only begun."""
 
     result: str
-    page: str
+    page: str | None = None
+    kind: str = "done"
 
 
 def act(
@@ -35,14 +36,14 @@ def act(
     page where the action can be repeated.
     """
     try:
-        kind, done = "done", action()
+        done = action()
     except (ExpectedError, DBAPIError) as error:
-        kind, done = "wrong", problem(error)
+        done = Done(result=problem(error), kind="wrong")
     if isinstance(done, str):
-        done = Done(result=done, page=page)
-    flash(f"{subject}: {done.result}", kind)
+        done = Done(result=done)
+    flash(f"{subject}: {done.result}", done.kind)
     log.info(message, extra=fields | {"result": done.result})
-    return redirect(done.page, code=303)
+    return redirect(done.page or page, code=303)
 
 
 def entered_reason(limit: int = REASON_LIMIT) -> str:

@@ -42,7 +42,7 @@ def show() -> str:
         span=span,
         spans=tuple(SPANS),
         minutes=report.minutes[:LIMIT],
-        more=max(0, len(report.minutes) - LIMIT),
+        more=max(0, report.number - LIMIT),
         drawings=tuple(_drawings(report)),
     )
 

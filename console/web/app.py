@@ -9,8 +9,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from werkzeug.wrappers import Response as AnyResponse
 
 from common.http import edge
+from console.ledger.books import Books
 from console.settings import ConsoleSettings
-from console.web import csrf, readable, secure_headers
+from console.web import characters, csrf, readable, secure_headers
 from console.web import metrics as metrics_page
 from console.web.access import endpoints, login, recording
 from console.web.analytics import analytics
@@ -25,6 +26,8 @@ from console.web.parking import edit as edit
 from console.web.parking import groups as groups
 from console.web.parking import history as history
 from console.web.parking import plans as plans
+from console.web.parking.changes import Changes
+from console.web.parking.indexing import Indexing
 from console.web.parking.readings import Readings
 from console.web.parking.runs import Runs
 from console.web.pauses import pauses
@@ -58,11 +61,15 @@ def create_app(settings: ConsoleSettings | None = None) -> Flask:
     app.extensions["queries"] = queries = Queries()
     app.extensions["live"] = Live(app, settings, queries)
     app.extensions["readings"] = Readings(queries)
+    app.extensions["indexing"] = Indexing(settings)
+    app.extensions["changes"] = Changes(settings)
     app.extensions["runs"] = Runs(settings)
     app.extensions["stuck"] = recent()
+    app.extensions["books"] = Books.kept(settings)
     app.extensions["metrics"] = metrics_page.registry(settings)
     app.jinja_env.globals["release"] = settings.release
-    # In this order: nothing is disclosed before the login.
+    # In this order: nothing is disclosed before the login, which looks up the name that was sent.
+    characters.install(app)
     login.install(app, settings)
     edge.install(app, admits=login.admits)
     csrf.install(app, settings)

@@ -5,6 +5,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from console.ledger.passes import Passes
 from console.settings import ConsoleSettings
+from console.web.parking.indexing import Indexing
 from eventbus.telemetry.metrics import Release
 
 metrics = Blueprint("metrics", __name__)
@@ -13,6 +14,8 @@ metrics = Blueprint("metrics", __name__)
 @metrics.get("/metrics")
 def page() -> Response:
     """Return the metrics in the format of Prometheus: numbers only, so without a login."""
+    indexing: Indexing = current_app.extensions["indexing"]
+    indexing.start()
     registry: CollectorRegistry = current_app.extensions["metrics"]
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 

@@ -36,7 +36,7 @@ class BrokerBlocks(CopyRefused):
     """
 
     def __init__(self) -> None:
-        super().__init__("the broker is short of memory or disk")
+        super().__init__("the broker is short of memory or disk space")
 
 
 class Copies:

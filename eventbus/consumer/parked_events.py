@@ -34,7 +34,7 @@ from eventbus.consumer.inbox import already_handled, inbox
 from eventbus.database.db import metadata
 from eventbus.database.statement import Statement
 from eventbus.events import codec
-from eventbus.events.codec import LARGEST_SEQUENCE, Position
+from eventbus.events.codec import Position
 from eventbus.events.envelope import Event
 
 parked_events = Table(
@@ -159,9 +159,6 @@ class _Ahead:
 
     def first_before(self, event: Event) -> Position | None:
         """Return the first event that an event must wait behind, or None."""
-        if event.sequence > LARGEST_SEQUENCE:
-            # It could not be recorded.
-            return None
         heap = self._sequences[event.subject, event.source]
         while heap and heap[0][1] not in self._by_id:
             heappop(heap)

@@ -15,14 +15,18 @@ from msgspec import Meta
 from eventbus.errors import InvalidEvent
 from eventbus.events.catalogue import current
 from eventbus.events.envelope import Event
+from eventbus.events.limits import INTEGER, check_number, check_text
 from eventbus.events.schema import Attributes, dataschema
 
 #: Limits of an event's time, within which PostgreSQL and Python can read and write it in any time
 #: zone.
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
-#: The largest sequence that a column of PostgreSQL can store.
-LARGEST_SEQUENCE = 2**63 - 1
+#: The largest sequence: as in the CloudEvents extension `sequence`, a signed 32-bit integer.
+LARGEST_SEQUENCE = INTEGER
+
+#: Maximum length of a source, in characters.
+_SOURCE_LIMIT = 255
 
 #: Characters of an untrusted value that an error message quotes.
 _QUOTED = 100
@@ -56,7 +60,7 @@ class Position(msgspec.Struct, frozen=True):
     """The place of an event among those of its subject and source; all values can be stored."""
 
     id: UUID
-    source: Annotated[str, Meta(max_length=255)]
+    source: Annotated[str, Meta(max_length=_SOURCE_LIMIT)]
     subject: UUID
     sequence: Annotated[int, Meta(ge=1, le=LARGEST_SEQUENCE)]
 
@@ -179,6 +183,8 @@ def _event(envelope: dict[str, Any] | msgspec.Raw, kind: _Kind) -> Event:
         raise InvalidEvent(f"undecodable: {type(error).__name__}") from None
     if not _EARLIEST <= event.time <= _LATEST:
         raise InvalidEvent("time is out of range - at `$.time`")
+    check_number("sequence", event.sequence, 1, LARGEST_SEQUENCE)
+    check_text("source", event.source, _SOURCE_LIMIT)
     return event
 
 

@@ -1,8 +1,8 @@
 """A guard below py-amqp's parser, which keeps a message from terminating its connection.
 
 Each connection of `eventbus.messaging.amqps` has this guard. A message whose properties cannot be
-parsed is delivered with the readable properties and with `errors` set, so the consumer's check
-rejects it: see `eventbus.messaging.readable_properties`.
+parsed, or repeat a header of the broker, is delivered with the readable properties and with
+`errors` set, so the consumer's check rejects it: see `eventbus.messaging.readable_properties`.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from amqp.serialization import loads
 from kombu.transport import pyamqp
 
 from eventbus.errors import InvalidEvent
-from eventbus.messaging.readable_properties import PROBLEM, is_readable, readable
+from eventbus.messaging.readable_properties import PROBLEM, is_readable, may_repeat, readable
 
 #: A frame: type, channel, payload.
 Frame = tuple[int, int, bytes]
@@ -63,7 +63,7 @@ def handler(connection: pyamqp.Connection, callback: Callable[..., Any]) -> Call
 
     def on_frame(frame: Frame) -> bool:
         kind, channel, payload = frame
-        if kind == _HEADER and len(payload) > _SMALL:
+        if kind == _HEADER and (len(payload) > _SMALL or may_repeat(payload)):
             frame = kind, channel, readable(payload)
         try:
             return bool(handle(frame))

@@ -19,6 +19,10 @@ PROBLEM = "x-unreadable"
 #: a copy in a parking lot keeps it.
 ORIGINAL = "unreadable-properties"
 
+#: Headers that the broker adds. Its value comes before values that the publisher has sent with the
+#: same name, of which py-amqp would return the last.
+BROKER_HEADERS = ("x-stream-offset", "x-delivery-count", "x-acquired-count")
+
 #: Maximum nesting of tables and arrays in a header. The broker's `x-death` has three levels.
 DEPTH_LIMIT = 32
 
@@ -43,6 +47,7 @@ _TABLE, _ARRAY = b"FA"
 _LONG = frozenset(b"SxFA")
 
 _HEADERS = "application_headers"
+_BROKER_HEADERS = tuple(name.encode() for name in BROKER_HEADERS)
 
 
 class _Header(NamedTuple):
@@ -62,11 +67,17 @@ def is_readable(content_header: bytes) -> bool:
     return True
 
 
-def readable(content_header: bytes) -> bytes:
-    """Return a content header without unparsable parts and parts nested beyond `DEPTH_LIMIT`.
+def may_repeat(content_header: bytes) -> bool:
+    """Return whether a content header may repeat a header that the broker adds."""
+    return any(content_header.count(name) > 1 for name in _BROKER_HEADERS)
 
-    If there are none, the bytes are unchanged; otherwise the headers `PROBLEM` and `ORIGINAL` are
-    added.
+
+def readable(content_header: bytes) -> bytes:
+    """Return a content header without the parts that cannot be trusted.
+
+    These are unparsable parts, parts nested beyond `DEPTH_LIMIT`, and repetitions of a header that
+    the broker adds. If there are none, the bytes are unchanged; otherwise the headers `PROBLEM` and
+    `ORIGINAL` are added.
     """
     problems: list[str] = []
     properties = _properties(content_header, problems)
@@ -113,9 +124,12 @@ def _properties(content_header: bytes, problems: list[str]) -> dict[str, bytes]:
 
 def _readable_table(table: bytes, problems: list[str]) -> bytes:
     readable_headers = []
+    names = list[str]()
     try:
         for header in _headers(table):
-            if problem := _header_problem(header):
+            is_repeated = header.name in BROKER_HEADERS and header.name in names
+            names.append(header.name)
+            if problem := "repeated" if is_repeated else _header_problem(header):
                 problems.append(f"header {header.name}: {problem}")
             else:
                 readable_headers.append(header.data)

@@ -167,7 +167,7 @@ class Relay:
     def _is_ready(self, until: float) -> bool:
         if self._publisher.ready(until):
             return True
-        self._outcomes.note("the broker is short of memory or disk")
+        self._outcomes.note("the broker is short of memory or disk space")
         return False
 
     def _send(self, claims: Claims) -> Claim:

@@ -42,14 +42,29 @@ class SettingsError(SystemExit):
     """Settings are missing or invalid: the process exits with a line for each, and no traceback."""
 
 
+def secret_in(path: Path, name: str) -> str:
+    """Return the secret that the file of the setting `name` contains, without its line's end.
+
+    Raises `SettingsError` unless the file contains one line of text, which is not shown.
+    """
+    try:
+        secret = path.read_text().rstrip("\r\n")
+        reason = "" if secret and secret.isprintable() else "it does not contain one line of text"
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+    if reason:
+        raise SettingsError(f"setting {name.upper()}_FILE: {path}: {reason}")
+    return secret
+
+
 class _SecretFiles(PydanticBaseSettingsSource):
     """The source that reads a setting `NAME` from the file that the variable `NAME_FILE` names."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Return the file's text without trailing newlines, or None if no file is named."""
+        """Return the secret in the file, or None if no file is named."""
         del field  # only its name is needed
         path = os.environ.get(f"{field_name.upper()}_FILE")
-        value = Path(path).read_text().rstrip("\n") if path else None
+        value = secret_in(Path(path), field_name) if path else None
         return value, field_name, False
 
     def __call__(self) -> dict[str, Any]:
@@ -64,7 +79,9 @@ class _SecretFiles(PydanticBaseSettingsSource):
 class Settings(BaseSettings):
     """The settings of every process."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore")
+    # An empty variable counts as unset: an empty path would be the current directory, and libpq
+    # replaces an empty database or user by its own default.
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     release: str = Field(
@@ -103,7 +120,7 @@ def load(settings: type[S], **overrides: Any) -> S:
     except ValidationError as error:
         raise SettingsError("\n".join(_lines(error))) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"a secret file cannot be read: {error}") from None
+        raise SettingsError(f"a settings file cannot be read: {error}") from None
 
 
 def _lines(error: ValidationError) -> list[str]:

@@ -30,6 +30,7 @@ from eventbus.worker.app import ServiceApp
 from eventbus.worker.bootsteps import TurnStep, WatchdogStep
 from eventbus.worker.consumption import ConsumptionStep
 from eventbus.worker.decision import Decision
+from eventbus.worker.losses import Losses
 from eventbus.worker.parking_burst import ParkingBurst
 from eventbus.worker.pause import Pause
 from eventbus.worker.task_events import TaskEventsStep
@@ -81,6 +82,11 @@ class EventApp(ServiceApp):
     def pause(self) -> Pause:
         """The pause of this worker's consumption."""
         return Pause()
+
+    @cached_property
+    def losses(self) -> Losses:
+        """The messages that were interrupted by outages."""
+        return Losses()
 
     @cached_property
     def decision(self) -> Decision:

@@ -18,6 +18,7 @@ from eventbus.consumer.cause import Cause, Verdict
 from eventbus.consumer.receive import Delivery, Outcome, Result
 from eventbus.worker.decision import Decision
 from eventbus.worker.inbound import Batch, Inbound
+from eventbus.worker.losses import Losses
 from eventbus.worker.observation import Observation
 from eventbus.worker.parking_burst import ParkingBurst
 from eventbus.worker.pause import Pause
@@ -39,6 +40,7 @@ class MicroBatches:
         self._pool = consumer.pool
         self._conf = consumer.app.conf
         self._pause: Pause = consumer.pause
+        self._losses: Losses = consumer.app.losses
         self._decision: Decision = consumer.app.decision
         self._burst: ParkingBurst = consumer.app.parking_burst
         self._settlement: Settlement = consumer.settlement
@@ -151,9 +153,10 @@ class MicroBatches:
         self._running.remove(batch)
         if not self._connection.is_open:
             return
-        if any(result.outcome is not Outcome.FAILED for result in results):
-            self._pause.end()
         pairs = list(zip(batch, results, strict=True))
+        if done := [i.event_id for i, result in pairs if result.outcome is not Outcome.FAILED]:
+            self._pause.end()
+            self._losses.handled(done)
         handled = [inbound.receipt.message for inbound, result in pairs if not result.error]
         self._connection.acknowledge(handled)
         self._burst.handled(len(handled))
@@ -172,8 +175,7 @@ class MicroBatches:
             return
         cause = Cause.of(error)
         if cause.verdict is Verdict.PAUSE:
-            self._pause.begin(cause.text)
-            self._waiting.put_first(batch)
+            self._interrupt(batch, cause)
         elif len(batch) > 1:
             fields = {"reason": str(cause), "events": len(batch)}
             log.info("batch failed; events handled individually", extra=fields)
@@ -183,6 +185,17 @@ class MicroBatches:
             if reason := self._reason_to_pause(batch, cause):
                 self._decision.pause_service(reason)
         self._dispatch()
+
+    def _interrupt(self, batch: Batch, cause: Cause) -> None:
+        if len(batch) > 1:
+            self._pause.begin(cause.text)
+            self._waiting.separate(batch)
+        elif self._losses.interrupted(batch[0].event_id):
+            self._pause.end()
+            self._charge(batch[0], cause._replace(text=f"{cause.text}, only for this message"))
+        else:
+            self._pause.begin(cause.text)
+            self._waiting.set_aside(batch[0])
 
     def _reason_to_pause(self, batch: Batch, cause: Cause) -> str | None:
         if not cause.is_by_handler:
@@ -209,6 +222,9 @@ class MicroBatches:
             return
         if cause.verdict is Verdict.RETRY:
             self._pause.end()
+        self._charge(inbound, cause)
+
+    def _charge(self, inbound: Inbound, cause: Cause) -> None:
         if self._settlement.needs_record(inbound.receipt, cause):
             self._record(inbound, cause)
         else:

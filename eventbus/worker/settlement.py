@@ -16,7 +16,7 @@ from typing import Any
 from amqp import Message as AmqpMessage
 from kombu.message import Message
 
-from eventbus.consumer.cause import Cause, Verdict
+from eventbus.consumer.cause import Cause
 from eventbus.consumer.failure import Failure
 from eventbus.events import codec
 from eventbus.events.catalogue import current
@@ -78,7 +78,7 @@ class Settlement:
 
         A child process records the event itself if its handler has raised the cause.
         """
-        is_unrecorded = cause.is_crash or cause.verdict is Verdict.SLOW
+        is_unrecorded = cause.is_crash or not cause.is_fault
         in_sequence = self._service.parks_in_sequence
         return in_sequence and is_unrecorded and self.is_final(receipt, cause)
 

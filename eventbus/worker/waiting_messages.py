@@ -26,9 +26,12 @@ class WaitingMessages:
         self._together: deque[Inbound] = deque()
         #: Messages to handle alone: suspects, and the messages of failed batches.
         self._alone: deque[Inbound] = deque()
+        #: Messages that an outage has interrupted while they were handled alone. One of them may
+        #: have caused it.
+        self._interrupted: deque[Inbound] = deque()
 
     def __bool__(self) -> bool:
-        return bool(self._alone or self._together)
+        return bool(self._interrupted or self._alone or self._together)
 
     def add(self, inbound: Inbound) -> None:
         """Add a message that has arrived."""
@@ -42,6 +45,10 @@ class WaitingMessages:
         """Add the messages of a failed batch, each to be handled alone."""
         self._alone.extend(batch)
 
+    def set_aside(self, inbound: Inbound) -> None:
+        """Add a message that an outage has interrupted, to be handled alone."""
+        self._interrupted.append(inbound)
+
     def put_first(self, batch: Batch) -> None:
         """Return the messages of a batch to the front."""
         self._queue_of(batch[0]).extendleft(reversed(batch))
@@ -52,7 +59,8 @@ class WaitingMessages:
 
     def clear(self) -> list[Inbound]:
         """Remove and return all messages."""
-        removed = [*self._alone, *self._together]
+        removed = [*self._interrupted, *self._alone, *self._together]
+        self._interrupted.clear()
         self._alone.clear()
         self._together.clear()
         return removed
@@ -65,7 +73,7 @@ class WaitingMessages:
 
     def delay(self, running: Iterable[Batch]) -> float:
         """Return the seconds until the next batch may start alongside the running batches."""
-        if self._alone:
+        if self._interrupted or self._alone:
             return 0.0
         if seconds := self.gathering():
             return seconds
@@ -73,14 +81,21 @@ class WaitingMessages:
 
     def take(self) -> Batch:
         """Remove and return the next batch."""
-        if self._alone:
-            return [self._alone.popleft()]
+        if alone := self._interrupted or self._alone:
+            return [alone.popleft()]
         size = min(len(self._together), BATCH_LIMIT)
         return [self._together.popleft() for _ in range(size)]
 
     def take_one(self) -> Batch:
-        """Remove and return one message; it is a suspect only if all messages are suspects."""
-        return [(self._together or self._alone).popleft()]
+        """Remove and return one message that shows whether an outage has ended.
+
+        Messages that were interrupted, and then suspects, are returned only if there are no others.
+        """
+        for index, inbound in enumerate(self._alone):
+            if not inbound.delivery.is_suspect:
+                del self._alone[index]
+                return [inbound]
+        return [(self._together or self._alone or self._interrupted).popleft()]
 
     def started(self, now: float) -> None:
         """Record the start of a batch, from which the interval to the next one counts."""

@@ -24,6 +24,7 @@ def of(request: Request) -> str | None:
         address = ip_address(request.remote_addr or "")
     except ValueError:
         return None
-    if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
+    if isinstance(address, IPv6Address):
+        # Without the zone of a link-local address, which is any text.
+        address = address.ipv4_mapped or IPv6Address(int(address))
     return str(address)

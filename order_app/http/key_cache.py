@@ -90,7 +90,10 @@ class KeyCache:
 
     def used(self, key: ApiKey, day: date) -> None:
         """Record in the cache that a key was used on this day."""
-        self._snapshot.keys[key.prefix] = replace(key, last_used_on=day)
+        # Its current entry: the key may have been revoked since the request found it.
+        keys = self._snapshot.keys
+        if current := keys.get(key.prefix):
+            keys[key.prefix] = replace(current, last_used_on=day)
 
     def _by_prefix(self, prefix: str) -> ApiKey | None:
         snapshot = self._snapshot

@@ -6,11 +6,13 @@ from hypothesis import strategies as st
 
 from common import events
 from eventbus.events.envelope import Event
+from eventbus.events.limits import INTEGER
 
 SKUS = st.text(min_size=1, max_size=20)
 TEXTS = st.text(max_size=40)
 NUMBERS = st.integers(0, 2**53)
-COUNTS = st.integers(1, 2**31)
+COUNTS = st.integers(1, INTEGER)
+CURRENCIES = st.text(max_size=3)
 LINES = st.lists(
     st.builds(events.Line, sku=SKUS, quantity=COUNTS, unit_price=NUMBERS), min_size=1, max_size=5
 ).map(tuple)
@@ -18,7 +20,7 @@ HELD = st.lists(st.builds(events.Quantity, sku=SKUS, quantity=COUNTS), max_size=
 SHORTAGES = st.lists(
     st.builds(events.Shortage, sku=SKUS, requested=COUNTS, available=NUMBERS), max_size=5
 ).map(tuple)
-ORDERED = {"customer_email": TEXTS, "currency": TEXTS, "total": NUMBERS, "lines": LINES}
+ORDERED = {"customer_email": TEXTS, "currency": CURRENCIES, "total": NUMBERS, "lines": LINES}
 MONEY = st.builds(events.Money, amount=NUMBERS, currency=st.just("EUR"))
 PRICED = st.lists(
     st.builds(events.PricedLine, sku=SKUS, quantity=COUNTS, unit_price=MONEY),

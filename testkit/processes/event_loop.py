@@ -16,6 +16,7 @@ from eventbus.worker.consumer_connection import ConsumerConnection
 from eventbus.worker.consumption import read_operator_pause, store_pause
 from eventbus.worker.decision import Decision
 from eventbus.worker.inbound import strategy
+from eventbus.worker.losses import Losses
 from eventbus.worker.micro_batches import record_parked
 from eventbus.worker.observation import Observation
 from eventbus.worker.parking_burst import ParkingBurst
@@ -114,6 +115,7 @@ class EventLoop:
             conf=SimpleNamespace(task_soft_time_limit=30, task_time_limit=45),
             batch_interval=batch_interval,
             decision=Decision(),
+            losses=Losses(),
             parking_burst=ParkingBurst(parking_burst_limit, clock=lambda: self.now),
         )
         self.timer = SimpleNamespace(

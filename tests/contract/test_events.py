@@ -191,6 +191,9 @@ def test_an_order_without_lines_is_rejected() -> None:
         (Quantity, {"sku": ""}, "sku is empty"),
         (Quantity, {"quantity": 0}, "quantity is below 1"),
         (OrderCreated, {"lines": ()}, "lines is empty"),
+        (Line, {"sku": "S" * 301}, "sku has more than 300 characters"),
+        (Line, {"quantity": 2**31}, "quantity is above 2147483647"),
+        (OrderCreated, {"total": -(2**63)}, "total is below -9223372036854775807"),
     ],
 )
 def test_invalid_data_cannot_be_published(
@@ -201,7 +204,8 @@ def test_invalid_data_cannot_be_published(
     if make is Line:
         right |= {"unit_price": 1}
     if make is OrderCreated:
-        right = {"customer_email": "ada@example.com", "currency": "EUR", "total": 0}
+        lines = (Line(sku="CHAIR-1", quantity=1, unit_price=1),)
+        right = {"customer_email": "ada@example.com", "currency": "EUR", "total": 1, "lines": lines}
 
     # Then the constructor rejects invalid data
     with pytest.raises(InvalidEvent, match=message):

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from common.kombu_topology import CONSOLE
 from console.databases.service_database import sessions
 from console.errors import ActionError
+from console.parking.index import turn
 from console.settings import DatabaseServer
 from eventbus.database.db import Sessions, engine_of
 
@@ -44,6 +45,7 @@ def lease(settings: DatabaseServer, service: str) -> Iterator[Sessions]:
             raise ActionError(
                 f"another command plans or redrives messages of {service}: wait until it ends"
             )
+        turn.take(connection, service)
         yield sessionmaker(connection, expire_on_commit=False)
 
 

@@ -1,6 +1,7 @@
 """The check of rights for each request, and the recording of actions and revealed data."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
@@ -26,6 +27,10 @@ _RECORDED_FIELDS = ("reason",)
 _WITHOUT_ADDRESSES = "overview.show"
 
 
+#: The outcomes of actions by the kinds of their results.
+_OUTCOMES = {"wrong": Outcome.FAILED, "begun": Outcome.BEGUN}
+
+
 def install(app: Flask) -> None:
     """Check and record each request. Must be called after the login and the CSRF protection.
 
@@ -42,6 +47,22 @@ def of_login(accounts: Accounts, name: str, outcome: Outcome) -> None:
     if outcome is Outcome.FAILED and not accounts.knows(name):
         name = "unknown"
     _store(accounts, Entry(source=Source.CONSOLE, person=name, action="login", outcome=outcome))
+
+
+def later() -> Callable[[str, str], None]:
+    """Return a function that records the kind and the text of the result of the current request.
+
+    It is for an action that ends after the response, in another thread.
+    """
+    entry: Entry | None = g.get("audited")
+    accounts = _accounts()
+
+    def record(kind: str, result: str) -> None:
+        if entry:
+            outcome = _OUTCOMES.get(kind, Outcome.DONE)
+            _store(accounts, replace(entry, outcome=outcome, detail=result))
+
+    return record
 
 
 def _begin() -> None:
@@ -94,7 +115,7 @@ def _entry(person: Person) -> Entry:
 
 def _note_result(_app: Flask, *, message: str, category: str, **_: Any) -> None:
     """Keep the result that an action shows on the next page."""
-    g.result = (Outcome.FAILED if category == "wrong" else Outcome.DONE, message)
+    g.result = (_OUTCOMES.get(category, Outcome.DONE), message)
 
 
 def _outcome(response: Response) -> tuple[Outcome, str | None]:

@@ -15,7 +15,6 @@ from console.ledger.books import Books
 from console.orders import listing, places, stuck
 from console.orders.flow import flow
 from console.orders.listing import Page
-from console.orders.places import Places
 from console.orders.stuck import OLDER_THAN, Report
 from console.settings import ConsoleSettings
 from console.web.orders import drawing
@@ -60,6 +59,7 @@ def _list(form: Form) -> tuple[str, int]:
     settings: ConsoleSettings = current_app.extensions["settings"]
     queries: Queries = current_app.extensions["queries"]
     latest: Latest[Report] = current_app.extensions["stuck"]
+    books: Books = current_app.extensions["books"]
     after = request.args.get("after", "")
     try:
         criteria = form.criteria()
@@ -68,7 +68,7 @@ def _list(form: Form) -> tuple[str, int]:
     futures: list[Future[Any]] = [queries.start(partial(_page, settings, criteria, after))]
     # A search of queues takes a second, so not every page of a list includes one.
     if form.is_empty and not after:
-        futures.append(queries.start(partial(latest.get, partial(_stuck, settings))))
+        futures.append(queries.start(partial(latest.get, partial(stuck.find, settings, books))))
     page, *report = results(futures)
     return _listed(form, page, *report), 200
 
@@ -87,6 +87,7 @@ def _listed(form: Form, page: Result[Page], report: Result[Report] | None = None
 def _one(form: Form, *, is_revealed: bool = False) -> tuple[str, int]:
     settings: ConsoleSettings = current_app.extensions["settings"]
     queries: Queries = current_app.extensions["queries"]
+    books: Books = current_app.extensions["books"]
     try:
         order_id = form.order_id()
     except ActionError as error:
@@ -94,7 +95,7 @@ def _one(form: Form, *, is_revealed: bool = False) -> tuple[str, int]:
     futures: list[Future[Any]] = [
         queries.start(partial(_story, settings, order_id)),
         queries.start(partial(_spans, settings, order_id)),
-        queries.start(partial(_places, settings, order_id)),
+        queries.start(partial(places.follow, settings, books, order_id)),
     ]
     story, spans, found = results(futures)
     if is_revealed and story.value:
@@ -124,11 +125,6 @@ def _page(settings: ConsoleSettings, criteria: Criteria, after: str) -> Page:
     return listing.page(settings, criteria, limit=LIMIT, after=after)
 
 
-def _stuck(settings: ConsoleSettings) -> Report:
-    with Books.opened(settings) as books:
-        return stuck.find(settings, books)
-
-
 def _story(settings: ConsoleSettings, order_id: UUID) -> Story | None:
     try:
         return order.show(settings, order_id)
@@ -141,8 +137,3 @@ def _spans(settings: ConsoleSettings, order_id: UUID) -> list[SpanRow]:
         return trace.find(settings, str(order_id))
     except ActionError:
         return []
-
-
-def _places(settings: ConsoleSettings, order_id: UUID) -> Places:
-    with Books.opened(settings) as books:
-        return places.follow(settings, books, order_id)

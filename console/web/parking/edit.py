@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from flask import abort, current_app, render_template, request
@@ -10,11 +11,12 @@ from werkzeug.wrappers import Response
 from console.errors import ActionError
 from console.operator_text import REASON_LIMIT
 from console.parking import edit as edits
+from console.parking import lookup
 from console.parking.edit import Edit, Original
 from console.settings import ConsoleSettings
 from console.web.access import login
 from console.web.action import entered_reason
-from console.web.parked import act_on, consumer_of, parked
+from console.web.parked import act_on, consumer_of, in_time, parked
 from eventbus.topology.service import Service
 
 
@@ -22,7 +24,7 @@ from eventbus.topology.service import Service
 def edit(service: str) -> str:
     """Show the payload of a message in a form."""
     settings: ConsoleSettings = current_app.extensions["settings"]
-    original = _original(settings, consumer_of(service), request.args)
+    original = in_time(partial(_original, settings, consumer_of(service), request.args.to_dict()))
     return _form(original, original.text)
 
 
@@ -30,7 +32,7 @@ def edit(service: str) -> str:
 def preview_edit(service: str) -> str | tuple[str, int]:
     """Show the difference that an edit makes, or the form again if it is invalid."""
     settings: ConsoleSettings = current_app.extensions["settings"]
-    original = _original(settings, consumer_of(service), request.form)
+    original = in_time(partial(_original, settings, consumer_of(service), request.form.to_dict()))
     payload = request.form.get("payload", "")
     try:
         wanted = _edit(original, payload)
@@ -52,16 +54,17 @@ def confirm_edit(service: str) -> Response:
     consumer, event_id = consumer_of(service), request.form.get("id", "")
     if not (event_id and request.form.get("digest")):
         abort(400, "Specify one event, and the digest of its message.")
-    reason, redrive = entered_reason(), _redrive()
+    reason, redrive, by = entered_reason(), _redrive(), login.person().name
+    form = request.form.to_dict()
 
     def replace() -> str:
-        original = _original(settings, consumer, request.form)
+        original = _original(settings, consumer, form)
         edits.publish(
             settings,
             consumer,
-            _edit(original, request.form.get("payload", "")),
+            _edit(original, form.get("payload", "")),
             reason=reason,
-            edited_by=login.person().name,
+            edited_by=by,
             redrive=redrive,
         )
         result = f"redriven to {consumer.queue}" if redrive else "parked again"
@@ -71,7 +74,8 @@ def confirm_edit(service: str) -> Response:
 
 
 def _original(settings: ConsoleSettings, consumer: Service, fields: Mapping[str, str]) -> Original:
-    return edits.read(settings, consumer, fields.get("id", ""), fields.get("digest", ""))
+    event_id, digest = fields.get("id", ""), fields.get("digest", "")
+    return edits.read(settings, consumer, event_id, digest, find=lookup.find)
 
 
 def _form(original: Original, payload: str, problem: str = "") -> str:

@@ -16,7 +16,7 @@ from console.parking.redrive import plans
 from console.settings import ConsoleSettings
 from console.web.access import login
 from console.web.action import act
-from console.web.parked import consumer_of, parked
+from console.web.parked import consumer_of, parked, start_indexing
 from console.web.parking.readings import Readings
 from console.web.queries import Queries, results
 
@@ -30,13 +30,14 @@ def show_groups() -> str:
     # The page waits once for all queries.
     futures: list[Future[Any]] = [
         *(
-            readings.start(each.name, partial(memory.listed, settings, each))
+            readings.start(each.name, partial(memory.indexed, settings, each))
             for each in CONSUMERS.values()
         ),
         queries.start(partial(plans.newest, settings)),
         queries.start(partial(discards.newest, settings)),
     ]
     *by_service, of_plans, of_discards = results(futures)
+    start_indexing(each.value.messages for each in by_service if each.value)
     return render_template(
         "groups.html",
         groups=dict(zip(CONSUMERS, by_service, strict=True)),

@@ -104,6 +104,32 @@ class Supervision:
         finally:
             transport.close()
 
+    def _command(self, method: str, *arguments: Any, within: float | None = None) -> Any:
+        """Call the supervisor, which must respond. Raises `Problem` if it does not."""
+        try:
+            return self._call(method, *arguments, within=within)
+        except (OSError, HTTPException):
+            raise self._silent() from None
+
+    def _silent(self) -> Problem:
+        return Problem(f"supervisord does not respond; see {self._state.log('supervisord')}")
+
+    def _run(self, *command: str, within: float) -> "subprocess.CompletedProcess[str]":
+        """Run a program of the supervisor. Raises `Problem` if it takes too long."""
+        try:
+            return subprocess.run(
+                command,
+                check=False,
+                start_new_session=True,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=within,
+            )
+        except subprocess.TimeoutExpired:
+            raise self._silent() from None
+
     def runs(self) -> bool:
         """Return whether the supervisor responds. Raises `Stopping`."""
         try:
@@ -132,16 +158,8 @@ class Supervision:
         Raises `Problem` if it does not respond.
         """
         log = self._state.log("supervisord")
-        command = [str(self._programs / "supervisord"), "-c", str(self._configuration)]
-        done = subprocess.run(
-            command,
-            check=False,
-            start_new_session=True,
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
+        daemon = str(self._programs / "supervisord")
+        done = self._run(daemon, "-c", str(self._configuration), within=CALL_PATIENCE)
         if done.returncode != 0:
             raise Problem(f"supervisord did not start: {done.stdout.strip() or last_words(log)}")
         self.await_answer()
@@ -175,22 +193,20 @@ class Supervision:
         deadline = time.monotonic() + START_PATIENCE
         while not self.runs():
             if time.monotonic() > deadline:
-                raise Problem(f"supervisord does not respond; see {self._state.log('supervisord')}")
+                raise self._silent()
             time.sleep(0.05)
 
     def is_outdated(self) -> bool:
         """Return whether the running supervisor differs from its configuration."""
-        return any(any(groups) for groups in self._call("reloadConfig"))
+        return any(any(groups) for groups in self._command("reloadConfig"))
 
     def update(self) -> None:
-        """Apply the configuration to the running supervisor; changed processes are stopped."""
+        """Apply the configuration to the running supervisor; changed processes are stopped.
+
+        Raises `Problem` if that fails or takes too long.
+        """
         ctl = str(self._programs / "supervisorctl")
-        done = subprocess.run(
-            [ctl, "-c", str(self._configuration), "update"],
-            check=False,
-            capture_output=True,
-            text=True,
-        )
+        done = self._run(ctl, "-c", str(self._configuration), "update", within=STOP_PATIENCE)
         if done.returncode != 0:
             raise Problem(f"supervisorctl update failed: {done.stdout} {done.stderr}")
 
@@ -218,7 +234,7 @@ class Supervision:
         for process in processes:
             self._state.log(process.name).touch(0o600)
             try:
-                self._call("startProcess", f"{group}:{process.name}", False)
+                self._command("startProcess", f"{group}:{process.name}", False)
             except Fault as fault:
                 if fault.faultCode != Faults.ALREADY_STARTED:
                     raise Problem(f"{process.name} cannot start: {fault.faultString}") from None
@@ -226,7 +242,7 @@ class Supervision:
     def kill(self, group: str, process: Process) -> None:
         """Stop one process by its stop signal; it stays down until it is started."""
         seconds = process.stop_seconds + CALL_PATIENCE
-        self._call("stopProcess", f"{group}:{process.name}", within=seconds)
+        self._command("stopProcess", f"{group}:{process.name}", within=seconds)
 
     def stop(self) -> int:
         """Stop everything, in order, and verify it; return the number of processes.

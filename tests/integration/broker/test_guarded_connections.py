@@ -12,7 +12,15 @@ from eventbus.messaging.stream import Stream
 from eventbus.messaging.untrusted import BODY_LIMIT
 from testkit.eventually import PATIENCE, becomes
 from testkit.servers.vhosts import Vhost
-from testkit.wire.frames import long_string, nested, properties, short_string, table, timestamp
+from testkit.wire.frames import (
+    integer,
+    long_string,
+    nested,
+    properties,
+    short_string,
+    table,
+    timestamp,
+)
 from testkit.wire.publisher import Refused, wire_publisher
 
 TASK = (b"task", long_string(b"order.created"))
@@ -83,6 +91,52 @@ def test_a_stream_is_read_past_hostile_messages(broker: Vhost) -> None:
     assert [bool(entry.message.errors) for entry in entries[:3]] == [True] * 3
     assert not entries[-1].message.errors
     assert [entry.offset for entry in entries] == sorted({entry.offset for entry in entries})
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [integer(10**9), integer(-1), long_string(b"text")],
+    ids=["ahead", "behind", "text"],
+)
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_publisher_cannot_choose_the_offset_of_a_message(
+    broker: Vhost, times: int, forged: bytes
+) -> None:
+    # Given a message with forged offsets between two good ones
+    good = properties(headers=table([TASK]))
+    publish(
+        broker, good, properties(headers=table([TASK, *[(b"x-stream-offset", forged)] * times]))
+    )
+    publish(broker, good)
+
+    # When the stream is read
+    with broker.connect() as connection:
+        stream = Stream(connection, STREAM, "first")
+        entries = list(stream.read(100, timeout=10.0))
+        while len(entries) < 3:
+            entries += stream.read(100, timeout=10.0)
+
+    # Then each message has the offset of the broker, and the ambiguous one has errors
+    first = entries[0].offset
+    assert [entry.offset - first for entry in entries] == [0, 1, 2]
+    assert not entries[2].message.errors
+    assert times == 1 or entries[1].message.errors
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_publisher_cannot_choose_the_delivery_count(broker: Vhost, times: int) -> None:
+    # Given a message with forged counts, whose consumer has lost its connection
+    forged = [(b"x-delivery-count", integer(0))] * times
+    publish(broker, properties(headers=table([TASK, *forged])))
+    with broker.connect() as connection:
+        consume(connection.channel(), "inventory.queue", 1)
+
+    # When it arrives again
+    with broker.connect() as connection:
+        (again,) = consume(connection.channel(), "inventory.queue", 1)
+
+    # Then it has the count of the broker, or is invalid
+    assert again.errors or again.headers["x-delivery-count"] == 1
 
 
 def test_the_broker_rejects_a_body_above_the_limit(broker: Vhost) -> None:

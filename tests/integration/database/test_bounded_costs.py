@@ -5,8 +5,10 @@ run against a database with a history, a backlog, and index entries that were no
 pages are counted.
 """
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from flask.testing import FlaskClient
@@ -14,8 +16,8 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from eventbus.consumer.retention import INBOX, OUTBOX, _remove_some, read_ages
-from eventbus.database import db
-from eventbus.database.bounded_scan import MAX_ROWS
+from eventbus.database import bounded_scan, db
+from eventbus.database.bounded_scan import FULL_INTERVAL, MAX_ROWS
 from eventbus.database.db import Sessions, engine_of, takes_writes, transaction
 from eventbus.outbox.lag import outbox_lag, relay_pass
 from order_app.http.metrics import Metrics
@@ -158,3 +160,23 @@ def test_a_row_dated_in_the_past_is_counted(sessions: Sessions) -> None:
     # Then it is counted
     with transaction(sessions) as session:
         assert outbox_lag(session).unsent == 1
+
+
+def test_rows_that_return_from_an_earlier_time_are_counted(
+    order_database: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an outbox whose lag was read, and then an old event that is to be sent again
+    with transaction(order_database) as session:
+        assert outbox_lag(session).unsent == 0
+        session.execute(text(_EVENTS.format(1, "2 hours")))
+
+    # When the next full scan is due
+    with transaction(order_database) as session:
+        assert outbox_lag(session).unsent == 0
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + 2 * FULL_INTERVAL)
+    monkeypatch.setattr(bounded_scan, "time", clock)
+
+    # Then it is counted, and also by the scans that follow
+    for _ in range(2):
+        with transaction(order_database) as session:
+            assert outbox_lag(session).unsent == 1

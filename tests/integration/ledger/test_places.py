@@ -12,9 +12,10 @@ from console.ledger import search
 from console.ledger.account import Place
 from console.ledger.books import Books
 from console.orderctl import main
-from console.orders.places import follow
+from console.orders.places import SEARCH, follow
 from eventbus.catch_up import overflow
 from eventbus.messaging.message_copy import copy_of, own_headers
+from testkit.data import indexed as index
 from testkit.data.accounted import AccountedSystem, brief, patient, places
 from testkit.data.outboxes import CREATED, event, record
 from testkit.eventually import becomes
@@ -156,6 +157,54 @@ def test_a_search_for_one_event_reads_its_parking_lot_only_up_to_it(
     (delivery,) = [each for each in found.deliveries if each.service == INVENTORY.name]
     assert (delivery.place, found.problem) == (Place.PARKED, "")
     assert set(read) == {str(each) for each in ids[:2]}
+
+
+def test_a_parked_event_is_found_in_the_index_of_a_large_parking_lot(
+    system: AccountedSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given two orders whose events are parked, one of which is in the index
+    ids = system.publish(2)
+    system.handle_queues(but=INVENTORY)
+    system.read_stream()
+    system.park(INVENTORY, 1)
+    index.read(system.settings)
+    system.park(INVENTORY, 1)
+    orders = [next(e.subject for e in system.events() if e.id == each) for each in ids]
+    read: list[object] = []
+    monkeypatch.setattr(search, "parking_lot", lambda *arguments: read.append(arguments))
+
+    # When the orders are followed
+    with Books.opened(system.settings) as books:
+        found = [follow(system.settings, books, order) for order in orders]
+
+    # Then the parking lot is not read, and the other event counts as in flight
+    first, second = (
+        next(each for each in one.deliveries if each.service == INVENTORY.name) for one in found
+    )
+    assert (first.place, second.place) == (Place.PARKED, Place.IN_FLIGHT)
+    assert first.message is not None
+    assert first.message.id == str(ids[0])
+    assert read == []
+
+
+def test_a_longer_search_does_not_use_the_index(system: AccountedSystem) -> None:
+    # Given an indexed event, which has left the parking lot and was handled by nothing
+    (event_id,) = system.publish(1)
+    system.handle_queues(but=INVENTORY)
+    system.read_stream()
+    system.park(INVENTORY, 1)
+    index.read(system.settings)
+    order = next(e.subject for e in system.events() if e.id == event_id)
+    with system.broker.connect() as connection:
+        connection.channel().queue_purge(INVENTORY.parking_lot)
+
+    # When the order is followed for longer than a page takes
+    with Books.opened(system.settings) as books:
+        found = follow(system.settings, books, order, seconds=SEARCH + 1)
+
+    # Then the event is not parked
+    (delivery,) = [each for each in found.deliveries if each.service == INVENTORY.name]
+    assert delivery.place is not Place.PARKED
 
 
 def test_a_parked_event_that_was_handled_is_a_harmless_duplicate(

@@ -98,3 +98,8 @@ def test_metrics_need_a_key_behind_a_trusted_proxy(api: Api) -> None:
         headers = {"X-Forwarded-For": claimed}
         answer = keyless.get("/metrics", headers=headers, environ_overrides=from_proxy)
         assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("zone", ["eth0", "<b>" + "x" * 5_000])
+def test_the_zone_of_an_address_is_not_recorded(api: Api, zone: str) -> None:
+    assert recorded_ip(api(1), "192.0.2.1", forwarded_for=f"fe80::1%{zone}") == "fe80::1"

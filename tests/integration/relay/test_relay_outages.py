@@ -55,7 +55,7 @@ def test_a_relay_keeps_its_connection_during_a_memory_alarm(
         # Then the connection stays, and the relay reports the alarm
         assert during == before
         assert sent_during < len(recorded)
-        assert waiting.broker_error == "the broker is short of memory or disk"
+        assert waiting.broker_error == "the broker is short of memory or disk space"
 
         # When the alarm ends
         eventually(lambda: require_recovery(order_database, len(recorded)))

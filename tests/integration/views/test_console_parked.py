@@ -2,13 +2,11 @@
 
 from collections.abc import Callable
 
-import pytest
 from amqp import Channel, Message
 from flask.testing import FlaskClient
 
 from common.kombu_topology import CONSUMERS
 from console.settings import DatabaseSettings
-from console.web.parking import readings
 from testkit.data.parked import held
 from testkit.eventually import eventually
 from testkit.processes.orderctl import orderctl
@@ -106,26 +104,6 @@ def test_parked_messages_are_shown_by_cause_with_plans(
     assert "/parked/inventory/message?id=e-2" in html
     assert "2 skipped" in html
     assert eventually(lambda: parked_ids(channel)) == ["e-1", "e-2"]
-
-
-def test_the_groups_of_a_large_parking_lot_are_shown_with_the_time_of_the_reading(
-    console: FlaskClient, channel: Channel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given a large parking lot, whose groups have been shown
-    monkeypatch.setattr(readings, "LARGE", 0)
-    park(channel, "e-1")
-    first = get(console, "/parked/groups").text
-
-    # When the page is loaded while another reader holds the message
-    with held(channel, 1):
-        second = get(console, "/parked/groups").text
-
-    # Then it shows the earlier reading with its time, and the empty parking lots anew
-    for html in (first, second):
-        assert "<strong>ValueError</strong>" in html
-        assert html.count("No messages are parked. This is normal.") == len(CONSUMERS) - 1
-    assert "is not read again for each page" not in first
-    assert second.count("is not read again for each page") == 1
 
 
 def test_the_page_of_causes_works_without_the_console_database(

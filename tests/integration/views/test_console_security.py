@@ -101,3 +101,25 @@ def test_an_unavailable_database_is_reported_without_a_password(
     assert "PostgreSQL: " in order.text
     for answer in (overview, levels, order):
         assert secret(servers, "console.database") not in answer.text
+
+
+@pytest.mark.parametrize(
+    "path", ["/stock?sku=%00", "/parked/inventory/groups/%00", "/orders?id=%00"]
+)
+def test_a_page_with_nul_in_its_address_is_a_bad_request(console: FlaskClient, path: str) -> None:
+    assert console.get(path, auth=("operator", PASSWORD)).status_code == 400
+
+
+def test_a_login_with_nul_is_a_bad_request(console: FlaskClient) -> None:
+    by_form = console.post("/login", data={"name": "a\0", "password": PASSWORD})
+    by_header = console.get("/stock", auth=("a\0", PASSWORD))
+
+    assert (by_form.status_code, by_header.status_code) == (400, 400)
+
+
+def test_a_form_with_nul_is_a_bad_request(console: FlaskClient) -> None:
+    form = {"reason": "a\0", "token": "x"}
+
+    response = console.post("/services/inventory/pause", data=form, auth=("operator", PASSWORD))
+
+    assert response.status_code == 400

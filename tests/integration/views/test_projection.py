@@ -88,9 +88,9 @@ def test_the_sales_figures_follow_from_the_projections(
 
     # When the figures of the last hour are requested
     with transaction(analytics_database) as session:
-        (sales,) = figures.in_all(figures.by_minute(session, timedelta(hours=1)))
+        (sales,) = figures.in_all(session, timedelta(hours=1))
         top, other = figures.by_sku(session, timedelta(hours=1), 5)
-        future = figures.by_minute(session, timedelta(seconds=-120))
+        future = figures.by_minute(session, timedelta(seconds=-120), 10)
 
     # Then they are derived from all four orders
     assert (sales.placed, sales.revenue) == (4, 5700)

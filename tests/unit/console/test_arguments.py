@@ -1,5 +1,9 @@
 """Wrong arguments of `orderctl` are named in one line, before anything is done."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
@@ -47,3 +51,27 @@ def test_a_user_name_in_another_encoding_is_recorded_readably(
     monkeypatch.setenv("LOGNAME", f"j{BYTE}rg")
 
     assert operator_name() == "j?rg"
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "limit"),
+    [("--reason", " ", 500), ("--reference", "", 100), ("--reference", "D" * 3_000, 100)],
+)
+def test_a_note_that_is_empty_or_too_long_is_named(option: str, text: str, limit: int) -> None:
+    result = CliRunner().invoke(main, ["stock", "receive", "TEA", "1", option, text])
+
+    assert result.exit_code == 1
+    assert f"{option}: must have 1 to {limit} characters" in result.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_full_disk_for_the_output_is_one_line(options: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "console.orderctl", "contracts", "check", *options]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+
+    assert result.returncode != 0
+    assert result.stderr.startswith(
+        "Error: the output cannot be written: No space left on device\n"
+    )
+    assert "Traceback" not in result.stderr

@@ -1,9 +1,8 @@
-"""The readings of large parking lots, which the viewers of the groups share."""
+"""The readings of parking lots, which the viewers of the groups share."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from common.kombu_topology import INVENTORY
 from console.errors import ActionError
 from console.parking.groups import Group
 from console.parking.memory import Known, Listing
-from console.web.parking.readings import KEPT, LARGE, RENEWED, Readings
+from console.web.parking.readings import Readings
 from console.web.queries import Queries
 
 
@@ -29,13 +28,12 @@ class Started(Queries):
 
 @dataclass
 class Page:
-    """The page of the groups, with a clock of the test."""
+    """The page of the groups."""
 
     queries: Started = field(default_factory=Started)
-    at: datetime = datetime(2026, 11, 30, tzinfo=UTC)
 
     def __post_init__(self) -> None:
-        self.readings = Readings(self.queries, now=lambda: self.at)
+        self.readings = Readings(self.queries)
 
     def open(self) -> "Future[Any]":
         return self.readings.start("inventory", lambda: listing(1))
@@ -62,61 +60,28 @@ def test_pages_that_are_opened_at_once_share_one_reading() -> None:
     # When it ends
     found = page.end(1)
 
-    # Then both pages show it as a new one
-    assert [(each.result().listing, each.result().at) for each in pages] == [(found, None)] * 2
+    # Then both pages show it
+    assert [each.result() for each in pages] == [found] * 2
 
 
-def test_a_small_parking_lot_is_read_again_for_each_page() -> None:
+def test_a_parking_lot_is_read_again_for_a_later_page() -> None:
     page = Page()
     page.open()
-    page.end(LARGE)
+    page.end(1)
     assert not page.open().done()
     assert len(page.queries.futures) == 2
 
 
-def test_a_page_of_a_large_parking_lot_shows_the_last_reading_with_its_time() -> None:
-    # Given a reading of a large parking lot
+def test_the_error_of_a_reading_is_shown_and_the_next_page_reads_again() -> None:
+    # Given a reading that fails
     page = Page()
-    page.open()
-    found, read_at = page.end(LARGE + 1), page.at
-
-    # When the page is opened soon afterwards
-    shown = page.open().result()
-
-    # Then it shows that reading, and starts no other
-    assert (shown.listing, shown.at) == (found, read_at)
-    assert len(page.queries.futures) == 1
-
-    # And when it is opened later, it starts one, and does not wait for it
-    page.at += RENEWED
-    assert page.open().result().at == read_at
-    assert len(page.queries.futures) == 2
-
-
-def test_an_old_reading_is_not_shown() -> None:
-    page = Page()
-    page.open()
-    page.end(LARGE + 1)
-    page.at += KEPT
-    assert not page.open().done()
-
-
-def test_the_error_of_a_reading_replaces_earlier_groups() -> None:
-    # Given a large parking lot, which cannot be read again
-    page = Page()
-    page.open()
-    page.end(LARGE + 1)
-    page.at += RENEWED
-    page.open()
+    shown = page.open()
     page.queries.futures[-1].set_exception(ActionError("no broker"))
 
-    # When the page is opened
-    shown = page.open()
-
-    # Then it waits for a new reading, and shows its error
-    page.queries.futures[-1].set_exception(ActionError("still no broker"))
-    with pytest.raises(ActionError, match="still no broker"):
+    # Then the page shows its error, and the next page waits for another reading
+    with pytest.raises(ActionError, match="no broker"):
         shown.result()
+    assert not page.open().done()
 
 
 def test_a_page_that_no_longer_waits_does_not_cancel_the_reading_of_others() -> None:
@@ -124,4 +89,4 @@ def test_a_page_that_no_longer_waits_does_not_cancel_the_reading_of_others() -> 
     impatient, other = page.open(), page.open()
     assert not impatient.cancel()
     found = page.end(1)
-    assert other.result().listing is found
+    assert other.result() is found

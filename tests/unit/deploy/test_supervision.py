@@ -3,7 +3,7 @@
 import os
 import signal
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +17,16 @@ from deploy.local.problem import Problem
 from deploy.local.processes import leftovers, supervision
 from deploy.local.processes.health import runs
 from deploy.local.processes.process import Process
-from deploy.local.processes.supervision import Stopping
+from deploy.local.processes.supervision import Stopping, Supervision
 from deploy.local.stack import INFRASTRUCTURE, Stack
 from deploy.local.state import create_state, delete_state, only_one, open_state
 from testkit.eventually import eventually
 
 #: Ends only when a file exists, and ignores its stop signal.
 SLOW = 'trap "" TERM; touch ready; while [ ! -e end ]; do sleep 0.1; done; touch ended'
+
+#: A process that the supervisor does not know.
+PROCESS = Process(name="other", command=("/bin/true",), check=runs, stop_seconds=0)
 
 
 @dataclass
@@ -129,6 +132,31 @@ def test_a_supervisor_that_does_not_respond_counts_as_not_running(
         # When commands call it, then they do not wait for it
         assert slow.stack.supervision.reports() == {}
         assert not slow.stack.supervision.runs()
+    finally:
+        os.kill(slow.supervisor.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        Supervision.is_outdated,
+        Supervision.update,
+        lambda supervision: supervision.start(INFRASTRUCTURE, [PROCESS]),
+        lambda supervision: supervision.kill(INFRASTRUCTURE, PROCESS),
+    ],
+    ids=["is_outdated", "update", "start", "kill"],
+)
+def test_a_command_does_not_wait_for_a_supervisor_that_has_stopped_responding(
+    slow: SlowRun, monkeypatch: pytest.MonkeyPatch, command: Callable[[Supervision], object]
+) -> None:
+    # Given a supervisor that stands still after it has responded
+    monkeypatch.setattr(supervision, "CALL_PATIENCE", 0.5)
+    monkeypatch.setattr(supervision, "STOP_PATIENCE", 0.5)
+    os.kill(slow.supervisor.pid, signal.SIGSTOP)
+    try:
+        # Then a command fails in one line
+        with pytest.raises(Problem, match="supervisord does not respond; see "):
+            command(slow.stack.supervision)
     finally:
         os.kill(slow.supervisor.pid, signal.SIGCONT)
 

@@ -1,6 +1,7 @@
 """The setting PARTS, and the topology of a service whose queue has several parts."""
 
 import pytest
+from pydantic import Field
 
 from common.kombu_topology import EVENTS, INVENTORY, divided, topology
 from common.queue_parts import Parts
@@ -14,7 +15,7 @@ FOUR = {"inventory": 4}
 class PartSettings(Settings):
     """The setting alone."""
 
-    parts: Parts
+    parts: Parts = Field("", validate_default=True)
 
 
 @pytest.mark.parametrize(

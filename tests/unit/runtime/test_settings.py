@@ -89,7 +89,6 @@ def test_every_missing_setting_is_named_at_once(environment: pytest.MonkeyPatch)
         ("DATABASE_LOCK_TIMEOUT", "0.0004"),
         ("LOG_LEVEL", "CHATTY"),
         ("RETRY_TIERS", "1,s3cr3t-hunter2"),
-        ("RETRY_TIERS", ""),
         ("RETRY_TIERS", "1,0"),
         ("RETRY_TIERS", "-1"),
         ("RETRY_TIERS", "0.0004"),
@@ -189,7 +188,7 @@ def test_a_secret_can_be_read_from_a_file(environment: pytest.MonkeyPatch, tmp_p
     # When the settings are loaded
     settings = load(ServiceSettings)
 
-    # Then only the final newline is removed
+    # Then only the line's end is removed
     assert settings.broker_password.get_secret_value() == " from a file "
 
 
@@ -207,27 +206,58 @@ def test_an_argument_overrides_the_environment_and_a_file(
     assert overridden.broker_password.get_secret_value() == "argument"
 
 
-def test_an_unreadable_secret_file_is_named(
-    environment: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_missing_secret_file_is_named(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.setenv("BROKER_PASSWORD_FILE", str(tmp_path / "missing"))
 
-    with pytest.raises(SettingsError, match=r"a secret file cannot be read: .*/missing"):
+    with pytest.raises(SettingsError, match=r"^setting BROKER_PASSWORD_FILE: .*missing: No such"):
         load(ServiceSettings)
 
 
-def test_a_binary_secret_file_is_rejected_and_not_shown(
-    environment: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\n", b"s3cr3t\nanother\n", b"s3cr3t\0", b"\xff\xfe\x00s3cr3t"],
+    ids=["empty", "blank", "two lines", "control character", "binary"],
+)
+def test_a_secret_file_must_contain_one_line_of_text(
+    environment: pytest.MonkeyPatch, tmp_path: Path, content: bytes
 ) -> None:
-    # Given a file that is not valid UTF-8
+    # Given a file that is not one line of text
     file = tmp_path / "password"
-    file.write_bytes(b"\xff\xfe\x00s3cr3t")
+    file.write_bytes(content)
+    environment.delenv("BROKER_PASSWORD")
     environment.setenv("BROKER_PASSWORD_FILE", str(file))
 
-    # Then the error does not quote the file
+    # Then the error names the setting and the file, and does not quote it
     with pytest.raises(SettingsError) as error:
         load(ServiceSettings)
+    assert str(error.value).startswith(f"setting BROKER_PASSWORD_FILE: {file}: it ")
     assert "s3cr3t" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["DATABASE_NAME", "DATABASE_USER", "DATABASE_PASSWORD"])
+def test_an_empty_variable_does_not_set_a_required_setting(
+    environment: pytest.MonkeyPatch, name: str
+) -> None:
+    environment.setenv(name, "")
+
+    with pytest.raises(SettingsError, match=f"setting {name}: Field required"):
+        load(ServiceSettings)
+
+
+def test_an_empty_variable_leaves_the_default_or_the_file(
+    environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # Given empty variables, one of which has a file
+    for name in ("HEALTH_FILE", "OTLP_ENDPOINT", "BROKER_VHOST", "BROKER_PASSWORD"):
+        environment.setenv(name, "")
+    (tmp_path / "password").write_text("from a file")
+    environment.setenv("BROKER_PASSWORD_FILE", str(tmp_path / "password"))
+
+    # Then they count as unset
+    settings = load(ServiceSettings)
+    assert (settings.health_file, settings.otlp_endpoint) == (None, None)
+    assert settings.broker_vhost == "orders"
+    assert settings.broker_password.get_secret_value() == "from a file"
 
 
 def test_settings_do_not_show_their_secrets(environment: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from threading import Barrier, Event, Lock
 
 import pytest
@@ -275,3 +275,21 @@ def _assert_reads(table: Table, number: int) -> None:
 def _assert_waiting(cache: KeyCache) -> None:
     assert cache._current_read is not None
     assert cache._current_read.waiting == 1
+
+
+def test_a_use_that_is_recorded_late_does_not_restore_a_revoked_key() -> None:
+    # Given a request that has found its key
+    text = api_keys.generate()
+    stored = [key(text)]
+    cache = KeyCache(lambda: stored, lifetime=0)
+    found = cache.find(text)
+    assert found
+
+    # When another request reads that it was revoked, before the use is recorded
+    stored[0] = replace(stored[0], revoked_at=datetime(2026, 1, 2, tzinfo=UTC))
+    assert cache.find(text) is None
+    cache.used(found, date(2026, 1, 2))
+
+    # Then it stays revoked
+    assert cache._snapshot.keys[found.prefix].revoked_at
+    assert cache._snapshot.keys[found.prefix].last_used_on == date(2026, 1, 2)

@@ -5,7 +5,10 @@ from typing import Any
 import certifi
 import pytest
 from pydantic import ValidationError
+from sqlalchemy import Engine
 
+from eventbus.database import db
+from notification_worker import mailer
 from notification_worker.domain import retry_delay
 from notification_worker.settings import MailerSettings
 
@@ -59,3 +62,23 @@ def test_an_invalid_setting_is_named(changes: dict[str, Any], setting: str) -> N
     with pytest.raises(ValidationError) as error:
         settings(**changes)
     assert [problem["loc"] for problem in error.value.errors()] == [(setting,)]
+
+
+def test_a_statement_of_the_mailer_ends_although_the_database_does_not_respond(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given a record of the mailer's engines
+    engines: list[dict[str, Any]] = []
+    create = db.engine
+
+    def recorded(*arguments: Any, **options: Any) -> Engine:
+        engines.append(options)
+        return create(*arguments, **options)
+
+    monkeypatch.setattr(db, "engine", recorded)
+
+    # When it starts
+    mailer.start(settings())
+
+    # Then the connections that send emails are limited (`statement_limit`)
+    assert engines[0]["is_limited"]

@@ -45,17 +45,17 @@ def test_an_outage_pauses_without_a_copy_of_any_message(
 def test_one_message_at_a_time_probes_an_outage(loop: EventLoop) -> None:
     paused(loop)
 
-    probes = 0
+    probes = set()
     for _ in range(10):
         loop.wait(LONGEST_WAIT)
         (canary,) = loop.jobs
-        assert canary.event_ids == {"event-1"}
-        probes += 1
+        probes |= canary.event_ids
         loop.jobs.clear()
         canary.fail(outage())
         loop.turn()
 
-    assert probes == 10
+    # Each time another one, because one of them may itself be the cause.
+    assert len(probes) == 10
     assert loop.copies == []
 
 

@@ -1,0 +1,1 @@
+"""The index of large parking lots, in the console's database."""

@@ -1,0 +1,37 @@
+"""Limits of what every service can store, for the contracts of a system.
+
+Like the limits of an event's time, they are not part of the contracts: no service could ever handle
+an event beyond them. A contract calls the checks when it is created, so also when it is decoded.
+"""
+
+from eventbus.errors import InvalidEvent
+
+#: The largest values of PostgreSQL's types `integer` and `bigint`.
+INTEGER, BIGINT = 2**31 - 1, 2**63 - 1
+
+#: Characters of a text that is a key, alone or with another: an entry of an index has at most 2,704
+#: bytes, and a character up to 4.
+KEY = 300
+
+
+class BeyondLimits(InvalidEvent, ValueError):
+    """A value of an event is beyond its limits; as a `ValueError`, it receives the value's path."""
+
+
+def check_number(name: str, number: int, least: int, most: int) -> None:
+    """Raise `BeyondLimits` unless `least <= number <= most`."""
+    if not least <= number <= most:
+        limit = f"below {least}" if number < least else f"above {most}"
+        raise BeyondLimits(f"{name} is {limit}")
+
+
+def check_text(name: str, text: str, most: int = KEY) -> None:
+    """Raise `BeyondLimits` if a text has more than `most` characters."""
+    if len(text) > most:
+        raise BeyondLimits(f"{name} has more than {most} characters")
+
+
+def check_not_empty(name: str, value: object) -> None:
+    """Raise `BeyondLimits` if a text or a sequence is empty."""
+    if not value:
+        raise BeyondLimits(f"{name} is empty")
