@@ -37,9 +37,9 @@ def lowered(niceness: int) -> int:
 
 
 def niceness(pid: int) -> int:
-    """Return the nice value of a process, in addition to that of the tests."""
+    """Return the nice value of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[16]) - os.nice(0)
+    return int(fields[16])
 
 
 def _assert_niceness(stack: Stack, expected: int) -> None:
