@@ -21,10 +21,10 @@ from common.events import (
 )
 from eventbus.events.envelope import Event
 
-#: The reason of an `order.cancelled` that results from missing stock.
+#: The reason in an `order.cancelled` that results from missing stock.
 OUT_OF_STOCK = "out_of_stock"
 
-#: The values of figures by column.
+#: Figures, by the name of their column.
 Figures = Counter[str]
 
 
@@ -33,11 +33,11 @@ class Outcome(StrEnum):
 
     OPEN = "OPEN"
     CONFIRMED = "CONFIRMED"
-    #: Confirmed and shipped.
+    #: The order is confirmed or shipped.
     SHIPPED = "SHIPPED"
-    #: Cancelled for lack of stock.
+    #: The order is cancelled for lack of stock.
     REJECTED = "REJECTED"
-    #: Cancelled for another reason.
+    #: The order is cancelled for another reason.
     CANCELLED = "CANCELLED"
 
 
@@ -63,7 +63,7 @@ class Order:
 
 
 def minute(moment: datetime) -> datetime:
-    """Return the start of a moment's minute."""
+    """Return the start of the minute of this time."""
     return moment.replace(second=0, microsecond=0)
 
 
@@ -123,5 +123,5 @@ def _price(line: Line | PricedLine) -> int:
 
 
 def less(after: Figures, before: Figures) -> Figures:
-    """Return the difference between figures, without values that are equal."""
+    """Return the differences between figures, without figures that are equal."""
     return Figures({k: n for k in {*after, *before} if (n := after[k] - before[k])})

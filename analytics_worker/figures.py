@@ -60,10 +60,11 @@ _COUNTED = tuple(name for name in Sales.__dataclass_fields__ if name != "currenc
 
 
 def by_minute(session: Session, span: timedelta, limit: int) -> Sequence[Minute]:
-    """Return the last minutes within `span` in which an order was placed, the latest first.
+    """Return the last minutes within `span` in which an order was placed, latest first.
 
-    At most `limit` are returned; a minute with several currencies counts several times.
+    At most `limit` minutes are returned. A minute with several currencies counts several times.
     """
+    # The query selects columns rather than objects, because a week has ten thousand rows.
     columns = [getattr(MinuteRow, name) for name in _COUNTED]
     rows = session.execute(
         select(MinuteRow.minute, MinuteRow.currency, *columns)
@@ -121,11 +122,11 @@ def by_sku(session: Session, span: timedelta, limit: int) -> Sequence[SkuSales]:
 
 
 def behind(session: Session) -> float | None:
-    """Return the seconds since the projections were up to date, or None if they never were."""
+    """Return the seconds since the projections were last up to date, or None if they never were."""
     row = session.execute(select(age(PositionRow.caught_up_at.expression))).first()
     return row[0] if row else None
 
 
 def skipped(session: Session) -> int:
-    """Return the number of stored messages that are missing in the figures, because of an error."""
+    """Return the number of stored messages that are missing from the figures due to an error."""
     return session.scalar(select(func.count()).select_from(SkippedRow)) or 0

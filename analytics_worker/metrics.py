@@ -10,8 +10,8 @@ from analytics_worker.models import GapRow, PositionRow, SkippedRow
 from eventbus.outbox.lag import age
 from eventbus.telemetry.metrics import gauge
 
-#: Maximum rows that a scrape counts. One row is an alert: an exact higher number would not change
-#: any decision.
+#: Maximum number of rows that a scrape counts. A single row causes an alert, so an exact higher
+#: number would not change any decision.
 COUNT_LIMIT = 1_000
 
 

@@ -27,7 +27,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012
         datetime: DateTime(timezone=True),
         int: BigInteger,
-        # Sums of many orders: integers of any size.
+        # Sums of many orders are integers of any size.
         Decimal: Numeric(),
         str: Text,
     }
@@ -105,7 +105,7 @@ class SkippedRow(Base):
     __tablename__ = "skipped_events"
     __table_args__ = (
         Index("ix_skipped_events_stream_offset", "stream_offset"),
-        # For retention.
+        # An index for the retention.
         Index("ix_skipped_events_skipped_at", "skipped_at"),
     )
 

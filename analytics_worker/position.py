@@ -12,7 +12,7 @@ from eventbus.messaging.untrusted import storable
 
 
 class Position(NamedTuple):
-    """The last message that is in the projections."""
+    """The position of the last message that is in the projections."""
 
     offset: int
     message_id: str | None
@@ -35,7 +35,7 @@ def read(session: Session, *, lock: bool = False) -> Position | None:
 
 
 def write(session: Session, position: Position, *, caught_up: bool) -> None:
-    """Store the position, and with `caught_up` the time at which the end was reached."""
+    """Store the position and, with `caught_up`, the time at which the end was reached."""
     values: dict[str, Any] = {"stream_offset": position.offset, "message_id": position.message_id}
     if caught_up:
         values |= {"caught_up_at": func.clock_timestamp()}

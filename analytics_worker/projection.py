@@ -1,4 +1,4 @@
-"""The projections' writer: many events in one transaction, each with exactly one effect.
+"""The writer of the projections: many events in one transaction, each with exactly one effect.
 
 Table names have no schema, so a replay writes to shadow tables with the same names.
 """
@@ -29,13 +29,13 @@ from eventbus.messaging.stream import Entry
 from eventbus.messaging.untrusted import storable
 from eventbus.telemetry.privacy import described
 
-#: Maximum number of characters that are stored of a message that cannot be projected.
+#: Maximum number of characters that are stored from a message that cannot be projected.
 BODY_LIMIT = 100_000
 
-#: Maximum number of characters of the reason that are stored.
+#: Maximum number of characters of a stored reason.
 REASON_LIMIT = 1_000
 
-#: The reason for an event of an order whose `order.created` was not read.
+#: The reason that is stored for an event of an order whose `order.created` was not read.
 UNKNOWN_ORDER = "order.created was not read"
 
 _LOAD = Statement(
@@ -93,17 +93,17 @@ class Unprojectable(NamedTuple):
 
 
 def project(session: Session, entries: Iterable[Entry], *, since: datetime | None = None) -> None:
-    """Add these messages to the figures; events that were added before have no effect.
+    """Add these messages to the figures. Events that were added before have no effect.
 
     Messages that cannot be projected are stored with the reason. With `since`, orders that were
     placed before that time, or whose `order.created` was not read, are left unchanged. Raises the
-    errors of the database; the figures are then unchanged.
+    errors of the database, in which case the figures are unchanged.
     """
     events, skipped = _decoded(entries)
     first = first_deliveries(session, ((event, 1) for _, event in events))
     changes = _Changes(session, {event.subject for _, event in events})
     for entry, event in events:
-        # Of two copies in one batch, only the first counts.
+        # If a batch contains two copies of an event, only the first counts.
         if event.id in first:
             first.discard(event.id)
             if not changes.take(event, since):
@@ -113,7 +113,7 @@ def project(session: Session, entries: Iterable[Entry], *, since: datetime | Non
 
 
 def skip(session: Session, skipped: Iterable[Unprojectable]) -> None:
-    """Store messages that cannot be projected, so reading continues without losing them."""
+    """Store messages that cannot be projected, so that reading can continue without losing them."""
     rows = [
         {
             "stream_offset": message.entry.offset,
@@ -139,7 +139,7 @@ class _Changes:
     def __init__(self, session: Session, ids: set[UUID]) -> None:
         self._session = session
         rows = _LOAD.run(session, list(ids)).all() if ids else []
-        #: Orders with an outcome that only a newer release defines: their figures are not changed.
+        #: Orders with an outcome that only a newer release defines, whose figures are not changed.
         self._newer = {row.id for row in rows if row.outcome not in frozenset(Outcome)}
         self._orders: dict[UUID, Order] = {
             row.id: Order(
@@ -212,7 +212,7 @@ def _decoded(entries: Iterable[Entry]) -> tuple[list[tuple[Entry, Event]], list[
         try:
             events.append((entry, _event(entry.message)))
         except Exception as error:
-            # Any error here is caused by the message.
+            # Any error here has its cause in the message.
             skipped.append(Unprojectable(entry, f"not an event: {described(error)}"[:REASON_LIMIT]))
     return events, skipped
 
@@ -220,7 +220,7 @@ def _decoded(entries: Iterable[Entry]) -> tuple[list[tuple[Entry, Event]], list[
 def _event(message: Message) -> Event:
     if message.errors:
         raise InvalidEvent(str(message.errors[0][1]))
-    # Without kombu's decoding, which depends on the properties of the message.
+    # kombu's decoding is not used, because it depends on the properties of the message.
     envelope = msgspec.json.decode(message.body)[1]["event"]
     if not isinstance(envelope, dict):
         raise InvalidEvent("the message contains no envelope")

@@ -1,4 +1,4 @@
-"""Replay: the projections are rebuilt from the stream in shadow tables, which are then swapped in.
+"""Replay: the projections are rebuilt from the stream in shadow tables, which then replace them.
 
 The live reader continues in the meantime. Before the swap, the replay locks the position, so the
 live reader waits, and reads the messages that the shadow tables lack. Both then cover the stream up
@@ -23,15 +23,15 @@ from eventbus.errors import ExpectedError
 from eventbus.messaging.amqps import Connection
 from eventbus.messaging.stream import Entry, Start, Stream
 
-#: Messages in one transaction.
+#: Maximum number of messages in one transaction.
 BATCH = 1_000
 
 #: Seconds to wait for a message that the stream must contain.
 PATIENCE = 30.0
 
-#: The maximum difference between the clocks of processes that place orders and that publish events.
-#: An event is published after its order was placed, so for orders placed this long after the first
-#: message that is read, all events are read.
+#: The maximum difference between the clocks of the API's processes and of the relays. An event is
+#: published after its order was placed. Therefore, if an order was placed at least this long after
+#: the first message that is read, all its events are read.
 SKEW = timedelta(minutes=2)
 
 
@@ -49,7 +49,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Rebuilt:
-    """The result of a replay; `since` is the first rebuilt minute, None for all minutes."""
+    """The result of a replay. `since` is the first rebuilt minute, or None for all minutes."""
 
     since: datetime | None
     first_offset: int
@@ -135,7 +135,7 @@ class Replay:
         while len(batch) < BATCH and self._reached < offset:
             entry = self._next(offset)
             if entry is None:
-                # The stream no longer returns the message at the offset.
+                # The stream no longer has the message at the offset.
                 self._reached = offset
                 break
             batch.append(entry)
@@ -177,7 +177,7 @@ class Replay:
                 raise
         else:
             return
-        # Individually, as the reader does.
+        # The messages are projected individually, as in the reader.
         for entry in batch:
             try:
                 with transaction(self._beside) as session:

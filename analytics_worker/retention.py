@@ -19,13 +19,14 @@ RULES = (INBOX, SKIPPED)
 class ReaderSettings(DedupWindow, ServiceSettings):
     """The settings of the process that reads the stream and deletes old rows."""
 
-    #: Days after a message was skipped. The stream keeps the event itself for 14 days, in which it
-    #: can be replayed; a row contains the whole message, including an email address.
+    #: Days for which skipped messages are kept. The stream keeps the event itself for 14 days,
+    #: during which it can be replayed. A row contains the complete message, including an email
+    #: address.
     skipped_event_retention_days: int = Field(30, ge=1, le=3650)
 
 
 def retention(settings: ReaderSettings) -> Retention:
-    """Return the deletion of the service's old rows; it connects at its first pass."""
+    """Return the deletion of the service's old rows, which connects at its first pass."""
     days = {
         INBOX: settings.inbox_retention_days,
         SKIPPED: settings.skipped_event_retention_days,

@@ -24,8 +24,8 @@ CREATE TABLE replay.skipped_events (LIKE public.skipped_events INCLUDING ALL);
 CREATE TABLE replay.inbox (LIKE public.inbox INCLUDING ALL);
 """
 
-# Queries see the previous rows until all of this commits. The permissions of the console remain,
-# unlike with renamed tables.
+# Queries return the previous rows until these statements are committed. The console keeps its
+# permissions, which it would lose if tables were renamed.
 _REPLACE = """
 DELETE FROM public.orders WHERE placed_at >= :since;
 DELETE FROM public.minutes WHERE minute >= :since;
@@ -46,7 +46,7 @@ WHERE NOT EXISTS (
 
 
 class ReplayRunsError(ExpectedError):
-    """Another replay is running; only one may run at a time."""
+    """Another replay is running. Only one may run at a time."""
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def tables(live: Engine) -> Iterator[None]:
         if not connection.scalar(text(_HOLD)):
             raise ReplayRunsError
         try:
-            # First, drop the tables of a killed replay.
+            # Drop the tables of a replay that was killed.
             connection.execute(text(_DROP))
             connection.execute(text(_MAKE))
             yield

@@ -1,6 +1,6 @@
 """The reader, which applies the stream to the projections and commits each batch with its position.
 
-One reader is active at a time; the others wait for its lock.
+One reader is active at a time; other readers wait for its lock.
 """
 
 import logging
@@ -26,19 +26,19 @@ from eventbus.telemetry.privacy import described
 
 log = logging.getLogger(__name__)
 
-#: Messages in one transaction.
+#: Maximum number of messages in one transaction.
 BATCH = 500
 
-#: Seconds from the start of one transaction to the start of the next, unless a batch is full. The
-#: figures have a resolution of one minute, and a transaction costs as much as a dozen of its
-#: events.
+#: Minimum seconds from the start of one transaction to the start of the next, unless a batch is
+#: full. The figures have a resolution of one minute, and a transaction costs as much as a dozen of
+#: its events.
 INTERVAL = 0.5
 
 #: Seconds between two attempts to acquire the lock while another reader is active.
 HELD_DELAY = 0.1
 
-#: Seconds without any message, including the last message read, after which the end of the stream
-#: is examined.
+#: Seconds without a message after which the end of the stream is examined. Reading starts at the
+#: last message that was read, so at least this message should arrive.
 SILENCE = 5.0
 
 #: Seconds between two attempts to connect to the broker.
@@ -58,8 +58,8 @@ class Reader:
 
     @classmethod
     def from_settings(cls, sessions: Sessions, settings: ServiceSettings) -> "Reader":
-        """Return the reader of a process; it connects at its first step."""
-        # Each attempt uses the next node, if there are several.
+        """Return the reader of a process, which connects at its first step."""
+        # The nodes of a cluster are tried in turn, one per attempt.
         nodes = cycle(broker_url(settings).split(";"))
 
         def connect() -> Connection:
@@ -78,7 +78,7 @@ class Reader:
     def read(self, until: float) -> None:
         """Read existing and new messages until `time.monotonic()` reaches `until`."""
         try:
-            # A single connection, because the lock ends with it.
+            # All work uses a single connection, because the lock ends with its connection.
             with engine_of(self._sessions).connect() as connection:
                 session = Session(connection, expire_on_commit=False)
                 try:
@@ -100,7 +100,7 @@ class Reader:
 
     def _read(self, session: Session, until: float) -> None:
         while not _held(session):
-            # Another reader is active, so the open source becomes outdated.
+            # Another reader is active, so the position of the open source becomes outdated.
             self.close()
             if time.monotonic() + HELD_DELAY > until:
                 return
@@ -118,11 +118,12 @@ class Reader:
                 time.sleep(min(BROKER_DELAY, max(0.0, until - time.monotonic())))
 
     def _read_some(self, session: Session, timeout: float) -> bool:
-        """Read a batch; return whether the stream already contains more."""
+        """Read a batch, and return whether the stream already contains more messages."""
         with session.begin():
             at = position.read(session)
         if self._source is None or self._source.at != at:
-            # At the start, or after a replay or another reader has changed the position.
+            # The positions differ at the start, and after a replay or another reader has changed
+            # the stored position.
             self.close()
             self._source = _Source(self._connect(), at)
         entries = self._source.read(session, timeout)
@@ -141,7 +142,8 @@ class Reader:
         return len(entries) == BATCH
 
     def _log_problem(self, problem: str | None) -> None:
-        # One line at the first failure and one at the recovery, not one per second.
+        # One line is logged at the first failure and one at the recovery, rather than one per
+        # second.
         if problem != self._broker_error:
             if problem:
                 log.error("stream unavailable", extra={"reason": problem})
@@ -160,15 +162,17 @@ class _Source:
         self.at = instead_of or at
         self._connection = connection
         try:
-            # One attempt: `connect()` would sleep for two seconds and retry, past the step's end.
+            # Try only once: `connect()` would sleep for two seconds and retry, beyond the end of
+            # the step.
             connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
             self._stream = Stream(connection, STREAM, at.offset if at else "first")
         except BaseException:
-            # Otherwise each attempt to open an unavailable stream would leave a connection open.
+            # Close the connection; otherwise, each attempt to open an unavailable stream would
+            # leave one open.
             self.close()
             raise
         self._opened = time.monotonic()
-        #: Whether it has been verified as the stream that was read before.
+        #: Whether the stream has been verified to be the stream that was read before.
         self.is_known = at is None
         self.is_strange = False
 
@@ -202,8 +206,8 @@ class _Source:
             self._connection.collect(socket_timeout=1)
 
     def _examine_end(self) -> None:
-        # The position may be past the end of a shorter stream, where the broker waits for messages.
-        # Silence alone proves nothing: the broker may be slow.
+        # The position may be beyond the end of a shorter stream, where the broker waits for
+        # messages. The absence of messages alone proves nothing, because the broker may be slow.
         self._opened = time.monotonic()
         reached = end(self._connection, STREAM)
         self.is_strange = self.at is not None and 0 < reached <= self.at.offset
@@ -220,7 +224,7 @@ def _errors() -> tuple[type[Exception], ...]:
 
 
 def _apply(session: Session, source: _Source, entries: Sequence[Entry]) -> bool:
-    """Project a batch, or each message individually if that fails.
+    """Project a batch or, if this fails, each message individually.
 
     Returns False if another reader has continued.
     """
@@ -245,7 +249,8 @@ def _apply(session: Session, source: _Source, entries: Sequence[Entry]) -> bool:
 
 def _project(session: Session, source: _Source, entries: Sequence[Entry]) -> bool:
     with session.begin():
-        # In one transaction: otherwise a crash could skip the batch or count it twice.
+        # The figures and the position are written in one transaction; otherwise, a crash could skip
+        # the batch or count it twice.
         if position.read(session, lock=True) != source.at:
             return False
         project(session, entries)

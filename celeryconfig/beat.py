@@ -2,7 +2,8 @@
 
 from celeryconfig.base import *
 
-# In memory: the schedule is code, and a file would have to be locked, and could be lost.
+# The schedule is kept in memory, because it is code, and a file would have to be locked and could
+# be lost.
 beat_scheduler = "scheduler.punctual:PunctualScheduler"
-# Seconds. The longest sleep between two checks of the schedule.
+# The longest sleep between two checks of the schedule, in seconds.
 beat_max_loop_interval = 1

@@ -2,6 +2,6 @@
 
 from celeryconfig.base import *
 
-# The broker deletes the queue of a monitoring program with its connection.
+# When the connection of a monitoring program ends, the broker deletes its queue.
 event_queue_exclusive = True
 event_queue_durable = False

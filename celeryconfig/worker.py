@@ -2,5 +2,5 @@
 
 from eventbus.celeryconfig.worker import *
 
-# Child processes of each worker.
+# Number of child processes of each worker.
 worker_concurrency = 2

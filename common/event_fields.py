@@ -22,7 +22,8 @@ Pieces = Annotated[int, Meta(ge=1, description="The number of units.")]
 UnitPrice = Annotated[
     int, Meta(ge=0, description="The price of one unit, in minor units of the currency.")
 ]
-#: Not an enumeration: running consumers must not reject a reason that is added later.
+#: A reason is not an enumeration, because running consumers must not reject a reason that is added
+#: later.
 CancelReason = Annotated[
     str, Meta(description="`out_of_stock`, `customer`, `deadline` or `operator`.")
 ]

@@ -1,8 +1,8 @@
 """Every exchange, queue, binding, retry tier, user and permission of this shop, as data.
 
 The topology is derived from `SERVICES`, that is, from the types that each service's `declaration`
-publishes and consumes: see `eventbus.topology`. Only `orderctl topology apply` declares it, not the
-services.
+publishes and consumes: see `eventbus.topology`. Only `orderctl topology apply` declares it;
+services do not.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,8 @@ from eventbus.topology.objects import Topology
 from eventbus.topology.retry_schedule import RETRY_TIERS
 from eventbus.topology.service import Service
 
-#: The packages of the services: each has a module `declaration`. A new service is one more line.
+#: The packages of the services, each of which has a module `declaration`. A new service requires
+#: one more line here.
 _PACKAGES = (
     "order_app",
     "inventory_worker",
@@ -33,7 +34,8 @@ _PACKAGES = (
 
 
 def _declared(package: str) -> Service:
-    # By name: no service imports another, and a process of a service imports only its own.
+    # Declarations are imported by name, because no service imports another, and a process of a
+    # service imports only its own declaration.
     declared: Service = import_module(f"{package}.declaration").SERVICE
     return declared
 

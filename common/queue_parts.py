@@ -1,4 +1,4 @@
-"""The number of queue parts of each service, as a setting such as `inventory=4,order=2`."""
+"""The number of queue parts of each service, from a setting such as `inventory=4,order=2`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
@@ -38,14 +38,14 @@ def _parser(allowed: Sequence[str], limit: int, lack: str) -> Callable[[object],
     return parsed
 
 
-#: The number of parts of queues by service; a service that is not mentioned has one.
+#: The number of queue parts by service. A service that is not mentioned has one part.
 Parts = Annotated[
     Mapping[str, int],
     NoDecode,
     BeforeValidator(_parser(DIVISIBLE, PARTS_LIMIT, "queue")),
 ]
 
-#: The number of relays by service; a service that is not mentioned has one.
+#: The number of relays by service. A service that is not mentioned has one relay.
 Relays = Annotated[
     Mapping[str, int], NoDecode, BeforeValidator(_parser(PUBLISHERS, SLOTS, "outbox"))
 ]

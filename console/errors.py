@@ -6,7 +6,7 @@ from eventbus.errors import ExpectedError
 
 
 class ActionError(ExpectedError):
-    """An action failed; the message is one line that names the cause."""
+    """An action has failed. The message is one line that names the cause."""
 
 
 def first_line(error: BaseException) -> str:
@@ -16,7 +16,7 @@ def first_line(error: BaseException) -> str:
 
 
 def problem(error: BaseException) -> str:
-    """Return the problem of an action or of a database in one line; of other errors, the class."""
+    """Return an action's or a database's problem in one line, or the class of any other error."""
     match error:
         case DBAPIError():
             return f"PostgreSQL: {first_line(error.orig or error)}"

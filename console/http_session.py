@@ -6,13 +6,13 @@ import httpx
 
 
 class HttpSession:
-    """A session with an HTTP API; the end of the `with` block closes its connections.
+    """A session with an HTTP API. The end of the `with` block closes its connections.
 
     Several threads can use a session.
     """
 
     def __init__(self, **options: Any) -> None:
-        """Connect later; `options` are those of `httpx.Client`."""
+        """Connect at the first request; `options` are passed to `httpx.Client`."""
         # A proxy that is set in the environment must not be used for servers of this system.
         self._client = httpx.Client(trust_env=False, **options)
 

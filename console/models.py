@@ -44,36 +44,36 @@ class Base(DeclarativeBase):
 class PlanState(StrEnum):
     """The state of a redrive plan."""
 
-    #: It is being prepared: its messages are still being chosen. It cannot run.
+    #: The plan is being prepared: its messages are still being chosen, and it cannot run.
     INCOMPLETE = "incomplete"
-    #: Its preparation has failed. It never runs.
+    #: The preparation of the plan has failed, so the plan never runs.
     FAILED = "failed"
-    #: It can run, or runs.
+    #: The plan can run, or is running.
     READY = "ready"
-    #: An operator has paused it.
+    #: An operator has paused the plan.
     PAUSED = "paused"
-    #: An operator has ended it.
+    #: An operator has ended the plan.
     ABORTED = "aborted"
-    #: Each of its messages was redriven.
+    #: Each message of the plan was redriven.
     DONE = "done"
 
 
 class ItemState(StrEnum):
     """The state of a message of a plan."""
 
-    #: It is to be redriven.
+    #: The message is to be redriven.
     PLANNED = "planned"
-    #: Its redrive has started; the outcome is not known yet.
+    #: The redrive of the message has started, and its outcome is not known yet.
     SENT = "sent"
-    #: Its event is in the service's inbox.
+    #: The event of the message is in the service's inbox.
     HANDLED = "handled"
-    #: It failed again, and is parked again.
+    #: The message failed again, and is parked again.
     PARKED = "parked again"
-    #: It was not handled, because an earlier event of its order is parked.
+    #: The message was not handled, because an earlier event of its order is parked.
     WAITING = "waiting"
-    #: An operator has discarded or edited it since the plan was made.
+    #: An operator has discarded or edited the message since the plan was made.
     GONE = "gone"
-    #: It is not redriven and stays parked.
+    #: The message is not redriven, and stays parked.
     SKIPPED = "skipped"
 
 
@@ -166,7 +166,7 @@ class DiscardRow(Base):
 
 
 class JournalRow(Base):
-    """A change that an operator has made to a parked message or to a failure group: append-only."""
+    """An operator's change to a parked message or a failure group. Rows are only appended."""
 
     __tablename__ = "parking_journal"
     __table_args__ = (
@@ -190,7 +190,7 @@ class JournalRow(Base):
 
 
 class FailureGroupRow(Base):
-    """A group of parked messages with one cause; it remains when none of them is parked."""
+    """A group of parked messages with one cause, which remains when its messages are gone."""
 
     __tablename__ = "failure_groups"
     __table_args__ = (Index("ix_failure_groups_last_seen", "service", "last_seen"),)

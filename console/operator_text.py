@@ -3,7 +3,7 @@
 from console.errors import ActionError
 from eventbus.messaging.untrusted import storable
 
-#: Characters of the reason of an action.
+#: Maximum number of characters of the reason of an action.
 REASON_LIMIT = 500
 
 

@@ -52,7 +52,7 @@ _Callback = Callable[[click.Context, click.Parameter, Any], Any] | None
 
 
 class WrongArguments(click.UsageError):
-    """Invalid arguments, reported in one line; click's own exit status, 2, means drift here."""
+    """Invalid arguments, reported in one line; click's own exit status, 2, would mean drift."""
 
     exit_code = 64
 
@@ -88,7 +88,7 @@ class _Commands(click.Group):
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Parse the rest and run the command."""
+        """Parse the remaining arguments and run the command."""
         with _errors_in_one_line():
             return super().invoke(ctx)
 
@@ -128,7 +128,7 @@ main.add_command(people)
 main.add_command(audit)
 main.add_command(completion)
 recording.install(main)
-# Before the audit log, which is in a database.
+# The read-only mode is checked before the audit log, which is in a database.
 read_only.install(main)
 json_document.install(main)
 
@@ -144,10 +144,10 @@ def _restrict(command: click.Command) -> None:
 
 def _usable(context: click.Context, parameter: click.Parameter, given: Any, then: _Callback) -> Any:
     for value in given if isinstance(given, tuple) else (given,):
-        # Neither the databases nor the broker store it, and it cannot be printed.
+        # Neither the databases nor the broker can store this character, and it cannot be printed.
         if isinstance(value, str | Path) and not _is_utf8(str(value)):
             raise click.BadParameter("it is not UTF-8", context, parameter)
-        # It is in every range.
+        # NaN is in every range.
         if isinstance(value, float) and math.isnan(value):
             raise click.BadParameter("it is not a number", context, parameter)
     return then(context, parameter, given) if then else given

@@ -28,7 +28,7 @@ from eventbus.settings.broker import RetryTiers
 from eventbus.settings.dedup_window import DedupWindow
 from eventbus.topology.retry_schedule import RETRY_TIERS
 
-#: Written by `make up`.
+#: The operators' dotenv file, which `make up` writes.
 _DEFAULT_ENV_FILE = Path(".run/operator.env")
 
 #: The console's broker user, its role in the services' databases, and the name of its own database.
@@ -36,7 +36,7 @@ READER = "console"
 
 S = TypeVar("S", bound=Settings)
 
-#: A host name or an address that a certificate may contain.
+#: The pattern of a host name or an address that a certificate may contain.
 ServerName = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9*:]([A-Za-z0-9.:-]*[A-Za-z0-9:])?$")
 ]
@@ -80,7 +80,7 @@ class PasswordFiles(Settings):
 class SecretsSettings(PasswordFiles):
     """The directory of the services' passwords."""
 
-    #: Contains the files `<user>.broker` and `<service>.database`, each with one password.
+    #: The directory of the files `<user>.broker` and `<service>.database`, each with a password.
     secrets_dir: Path
 
     def broker_password(self, user: str) -> str | None:
@@ -116,7 +116,7 @@ class DatabaseServer(PasswordFiles):
     database_host: Hosts = "127.0.0.1"
     database_port: int = Field(5432, ge=1, le=65535)
     database_ca_file: CaFile
-    #: Suffix of every database name, so that several installations can share a server's roles.
+    #: The suffix of every database name, so that several installations can share a server's roles.
     database_suffix: str = Field("", pattern="^[a-z0-9_]{0,30}$")
 
     def database_name(self, service: str) -> str:
@@ -153,26 +153,26 @@ class DatabaseAdminSettings(DatabaseSettings):
 class BrokerAdminSettings(PasswordFiles):
     """The broker's management API, and the user that accesses it."""
 
-    #: Such as `https://127.0.0.1:15671`; AMQP is on the same host. Several addresses, separated by
-    #: commas, are the nodes of one cluster and are tried in turn.
+    #: The URL of the management API, such as `https://127.0.0.1:15671`, or several URLs separated
+    #: by commas, which are the nodes of one cluster. AMQP is on the same hosts.
     broker_admin_url: AdminUrls
-    #: The certificate of the CA that issued those of the management API and of AMQP.
+    #: The certificate of the CA that issued the certificates of the management API and of AMQP.
     broker_ca_file: CaFile
-    #: A name in the broker's certificate; by default the host in `broker_admin_url`.
+    #: A name in the broker's certificate. The default is the host in `broker_admin_url`.
     broker_server_hostname: str | None = None
     broker_port: int = Field(5671, ge=1, le=65535)
     broker_vhost: str = Field("orders", min_length=1)
-    #: Requires the tag `administrator`; the console's user has `monitoring`.
+    #: The broker user. Its tag must be `administrator`, or `monitoring` for the console.
     broker_admin_user: str
     broker_admin_password: SecretStr
     broker_admin_password_file: Path | None = None
-    #: Nodes of the cluster. Nothing is declared until all of them run, and each queue has a replica
-    #: on three of them.
+    #: Number of nodes of the cluster. Objects are declared only when all nodes run, and each queue
+    #: has a replica on three of them.
     broker_nodes: int = Field(1, ge=1, le=100)
-    #: Seconds, ascending; the same for every service.
+    #: The delays of the retry tiers in seconds, ascending, which are the same for every service.
     retry_tiers: RetryTiers = RETRY_TIERS
-    #: Parts of the queues that are divided, such as `inventory=4,order=2`. By default no queue is
-    #: divided: one worker of each service consumes several thousand events per second.
+    #: Numbers of parts of divided queues, such as `inventory=4,order=2`. The default is none,
+    #: because one worker of each service consumes several thousand events per second.
     parts: Parts = Field("", validate_default=True)
 
 
@@ -189,7 +189,7 @@ class ScaleSettings(TopologySettings, DatabaseSettings):
 
 
 class RedriveSettings(DedupWindow, BrokerAdminSettings):
-    """Settings for redriving: the broker, and the age from which an event stays parked.
+    """Settings for redrives: the broker, and the age beyond which an event stays parked.
 
     A service may have deleted the record that it has handled an older event.
     """
@@ -203,19 +203,19 @@ class RedriveSettings(DedupWindow, BrokerAdminSettings):
 class LedgerSettings(RedriveSettings, DatabaseSettings):
     """Settings for accounting for every event: the broker, and every service's tables."""
 
-    #: Days, as for the mailer: older orders have no emails to compare with.
+    #: Days for which the mailer keeps emails. Older orders cannot be compared with emails.
     notification_retention_days: int = Field(90, ge=1, le=3650)
 
 
 class RestoreSettings(LedgerSettings, TopologySettings):
-    """Settings for restoring a service or the broker: both, and the broker users' passwords."""
+    """Settings for restoring a service or the broker, including the broker users' passwords."""
 
 
 class DiscardSettings(BrokerAdminSettings, DatabaseServer):
     """Settings for discarding and restoring messages: the broker, and the console's database."""
 
-    #: Days. An incorrect discard is detected within a month, when a customer asks about the order.
-    #: Customers' data should not be kept for longer.
+    #: Days for which discarded messages are kept. An incorrect discard is detected within a month,
+    #: when a customer asks about the order. Customers' data should not be kept for longer.
     discarded_retention_days: int = Field(30, ge=1, le=3650)
 
 
@@ -234,7 +234,7 @@ class ReplaySettings(BrokerAdminSettings, DatabaseAdminSettings):
 class AuditSettings(DatabaseAdminSettings):
     """Settings for deleting old lines of the audit log: permission to assume its owner's role."""
 
-    #: Days. A yearly review covers a whole year, a month after its end.
+    #: Days for which lines are kept. A yearly review covers a complete year, a month after its end.
     audit_retention_days: int = Field(400, ge=30, le=3650)
 
 
@@ -249,24 +249,25 @@ class TlsSettings(Settings):
 class ConsoleSettings(ParkingSettings):
     """Settings of the web console, whose permissions are fewer than an operator's."""
 
-    #: The login of an administrator that works without the console's database, for emergencies.
+    #: The user name of the emergency login, which works without the console's database.
     console_user: str = Field("operator", pattern="^[A-Za-z0-9._@-]+$")
     console_password: SecretStr = Field(min_length=16)
-    #: Seconds without a request after which a login in a browser ends: a working day.
+    #: Seconds without a request after which a browser's login ends. The default is a working day.
     console_login_idle: int = Field(28_800, ge=60, le=2_592_000)
-    #: Seconds after which a login in a browser ends in any case. A week: a stolen cookie expires,
-    #: and people enter their password once a week.
+    #: Seconds after which a login in a browser ends in any case. The default is a week: a stolen
+    #: cookie expires, and people enter their password once a week.
     console_login_lifetime: int = Field(604_800, ge=60, le=2_592_000)
-    #: Proxies in front of the console whose `X-Forwarded-For` and `X-Forwarded-Proto` are trusted.
-    #: By default none, because a client can send any value.
+    #: Number of proxies in front of the console whose `X-Forwarded-For` and `X-Forwarded-Proto` are
+    #: trusted. The default is 0, because a client can send any value.
     console_trusted_proxies: int = Field(0, ge=0, le=10)
     #: The password of the database role `console`, which can read a few tables.
     console_database_password: SecretStr
-    #: The order API, and a key with `orders:operate`: the console's database role cannot change
-    #: orders.
+    #: The address of the order API, and a key with `orders:operate`, because the console's database
+    #: role cannot change orders.
     order_api_url: HttpUrl | None = None
     order_api_key: SecretStr | None = None
-    #: Prometheus's HTTP API; without it the console shows no rates, durations and alerts.
+    #: The address of Prometheus's HTTP API. If it is unset, the console shows no rates, durations
+    #: or alerts.
     prometheus_url: HttpUrl | None = None
 
     def login(self, service: str) -> tuple[str, SecretStr]:

@@ -1,7 +1,7 @@
 """PROCESS: Celery's commands `worker` and `beat`, as in `python -m eventbus -A lending.app worker`.
 
-The `celery` command also loads its other commands, an interactive shell, and the plugins of
-installed packages, which no process uses.
+The `celery` command would also load its other commands, an interactive shell and the plugins of
+installed packages, none of which a service uses.
 """
 
 import click

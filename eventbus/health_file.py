@@ -18,7 +18,7 @@ class HealthFile:
     def write(self, state: str = "") -> None:
         """Write the file; its text states why the process is not working, if it is not.
 
-        A failure is logged once: on a full disk, a line every two seconds would not be read.
+        A failure is logged only once, rather than every two seconds while the disk is full.
         """
         if self._path is None:
             return
@@ -29,7 +29,7 @@ class HealthFile:
             written.write_text(f"{state}\n" if state else "")
             written.replace(self._path)
         except OSError as error:
-            # A full disk does not stop the work; a supervisor detects that the file is stale.
+            # A full disk must not stop the work; a supervisor detects that the file is stale.
             if not self._is_failing:
                 log.error("health file not written", extra={"reason": str(error)})
             self._is_failing = True

@@ -16,7 +16,8 @@ from eventbus.termination import terminate
 
 log = logging.getLogger(__name__)
 
-#: One step of a loop. The argument is the deadline (`time.monotonic()`) by which it returns.
+#: A function that runs one step of a loop and returns by the deadline (`time.monotonic()`) that it
+#: is passed.
 Step = Callable[[float], object]
 
 #: Seconds from the start of one step to the start of the next.
@@ -50,10 +51,12 @@ class Loop:
         self._interval = interval
         self._wake = Event()
         self._stopping = False
-        #: Start of the current step, and of the first step in a series of failures, or None.
+        #: The start of the current step and of the first step in a series of failures, each None if
+        #: there is none.
         self._busy_since: float | None = None
         self._failing_since: float | None = None
-        # A daemon thread: work that a step has not committed after `PATIENCE` rolls back.
+        # The thread is a daemon, so work that a step has not committed after `PATIENCE` is rolled
+        # back.
         self._thread = Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -83,7 +86,8 @@ class Loop:
             while not self._stopping:
                 self._run_step()
         except BaseException:
-            # A thread ends without a traceback on some of these, such as `SystemExit`.
+            # Some of these exceptions, such as `SystemExit`, would end a thread without a
+            # traceback.
             terminate(log, "loop crashed", extra={"loop": self.name}, exc_info=sys.exc_info())
 
     def _run_step(self) -> None:
@@ -101,7 +105,7 @@ class Loop:
         self._wake.clear()
 
     def _record_failure(self, started: float) -> None:
-        # One traceback for each series of failures, not one per second.
+        # Log one traceback for each series of failures, rather than one per second.
         if self._failing_since is None:
             self._failing_since = started
             log.exception("loop step failed", extra={"loop": self.name})
@@ -136,8 +140,8 @@ class Loops:
     def join(self) -> None:
         """Wait for at most `PATIENCE` until the first loop has ended; remove the health file.
 
-        The other loops are cut off: their transactions roll back, and they have no external side
-        effects.
+        The other loops are interrupted: their transactions roll back, and they have no external
+        side effects.
         """
         self._loops[0].join(PATIENCE)
         self._watchdog.join(PATIENCE)

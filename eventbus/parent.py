@@ -5,7 +5,8 @@ import os
 import signal
 import sys
 
-#: From Linux's <sys/prctl.h>: sets the signal that a process receives when its parent exits.
+#: The option of Linux's `prctl` (from <sys/prctl.h>) that sets the signal that a process receives
+#: when its parent exits.
 _PR_SET_PDEATHSIG = 1
 
 

@@ -1,7 +1,7 @@
-"""A database and a broker for a first service or a test, without migrations or an operator's tool.
+"""Set-up of a database and a broker for a first service or a test, without migrations.
 
-In production, migrations create the tables, and a deployment step declares the topology and gives
-each service a broker user with the permissions that `eventbus.topology.users` derives.
+In production, migrations create the tables. A deployment step declares the topology, and gives each
+service a broker user with the permissions that `eventbus.topology.users` derives.
 """
 
 from kombu.connection import Connection
@@ -28,7 +28,7 @@ def create_tables(engine: Engine) -> None:
 
 
 def declare(connection: Connection, topology: Topology) -> None:
-    """Declare a topology's exchanges, queues and bindings; existing objects are kept.
+    """Declare a topology's exchanges, queues and bindings, and keep existing objects.
 
     Raises `amqp.exceptions.PreconditionFailed` if an object exists with other arguments.
     """

@@ -6,8 +6,8 @@ from contextlib import suppress
 from threading import Thread
 from typing import NoReturn
 
-#: Seconds for the last line. If the reader of standard output has stopped, as it may have when the
-#: loop stopped, a write to the full pipe never returns.
+#: Maximum seconds to write the last line. If the reader of standard output has stopped, which may
+#: also be why the loop stopped, a write to the full pipe never returns.
 _LINE_LIMIT = 1.0
 
 
@@ -17,7 +17,7 @@ def terminate(log: logging.Logger, message: str, **line: object) -> NoReturn:
     `line` contains additional arguments of `log.critical`. The end is immediate: a hung step may
     hold any lock that an orderly exit would wait for. Its uncommitted work rolls back.
     """
-    # Without a thread, which the system may refuse, there is no line.
+    # If the system refuses to start a thread, the line is not written.
     with suppress(Exception):
         writer = Thread(target=log.critical, args=(message,), kwargs=line, daemon=True)
         writer.start()

@@ -22,7 +22,7 @@ def broker_options(settings: BrokerSettings) -> dict[str, Any]:
     """Return kombu's `ssl` options for the broker in the settings."""
     options = amqp_options(settings.broker_ca_file, str(settings.broker_server_hostname))
     if settings.broker_client_certificate_file:
-        # Read at each connect: a renewed certificate requires no restart.
+        # The certificate is read at each connect, so a renewed certificate requires no restart.
         options["certfile"] = str(settings.broker_client_certificate_file)
     return options
 

@@ -1,7 +1,7 @@
 """The watchdog of an event loop, which terminates the process if the loop stalls.
 
-Otherwise, a stalled process would not be detected until the acknowledgement timeout of half an
-hour, because it is still running and still connected to the broker.
+A stalled process is still running and still connected to the broker. Without a watchdog, it would
+therefore not be detected until the acknowledgement timeout of half an hour.
 """
 
 import logging

@@ -1,7 +1,7 @@
-"""The rules of the fraud check: pure functions on plain values, and the points of each rule.
+"""The rules of the fraud check, as pure functions on plain values, and the points of each rule.
 
-A rule depends on the order and on the number of orders before it, by the time of each order. The
-judgement of an order therefore does not depend on the arrival or repetition of its event.
+A rule depends on the order and on the number of orders that were placed before it. The judgement of
+an order therefore does not depend on when, or how often, its event arrives.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,21 +14,21 @@ from ipaddress import IPv4Address, ip_address, ip_network
 class Rule(StrEnum):
     """A property of an order that may indicate fraud."""
 
-    #: Many orders from one email address in a short time.
+    #: The customer placed many orders from one email address in a short time.
     EMAIL_ORDERS = "email_orders"
-    #: Many orders from one IP address in a short time.
+    #: Many orders came from one IP address in a short time.
     IP_ORDERS = "ip_orders"
-    #: A high total.
+    #: The order has a high total.
     AMOUNT = "amount"
-    #: Many units.
+    #: The order has many units.
     PIECES = "pieces"
-    #: Many different SKUs.
+    #: The order has many different SKUs.
     SKUS = "skus"
 
 
-#: The points that each rule adds to the score of an order that breaks it. A high total or many
-#: orders of one customer are sufficient alone. The other rules require a second sign: an office
-#: shares an address, and a café orders many units of many SKUs.
+#: The points that each rule adds to the score of an order that breaks it. A high total, or many
+#: orders of one customer, is sufficient by itself. The other rules require a second sign, because
+#: an office shares an IP address, and a café orders many units of many SKUs.
 POINTS = {
     Rule.EMAIL_ORDERS: 60,
     Rule.IP_ORDERS: 40,
@@ -37,13 +37,14 @@ POINTS = {
     Rule.SKUS: 30,
 }
 
-#: Bits of an IPv6 address that are assigned to a household or an office, which chooses the rest.
+#: Number of bits of an IPv6 address that identify the network of a household or an office, which
+#: assigns the other bits itself.
 _IPV6_PREFIX = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The largest usual values; `amounts` by currency, in minor units."""
+    """The largest usual values; `amounts` are by currency, in minor units."""
 
     window: timedelta
     email_orders: int
@@ -69,7 +70,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sign:
-    """A rule that an order breaks: the value `found`, and the limit that it exceeds."""
+    """A rule that an order breaks, with the value `found` and the limit that it exceeds."""
 
     rule: Rule
     found: int
@@ -77,7 +78,7 @@ class Sign:
 
 
 def signs(facts: Facts, limits: Limits) -> tuple[Sign, ...]:
-    """Return the rules that the order breaks; a currency without a limit has no rule for totals."""
+    """Return the rules that the order breaks. Totals in other currencies break no rule."""
     values = {
         Rule.EMAIL_ORDERS: (facts.email_orders, limits.email_orders),
         Rule.IP_ORDERS: (facts.ip_orders, limits.ip_orders),
@@ -98,12 +99,12 @@ def score(broken: Sequence[Sign]) -> int:
 
 
 def customer_of(email: str) -> str:
-    """Return the customer for which orders with this email address count: case is ignored."""
+    """Return the customer to whom this email address belongs, regardless of case."""
     return email.lower()
 
 
 def network_of(ip: str | None) -> str | None:
-    """Return the network for which orders from this IP address count.
+    """Return the network to which this IP address belongs.
 
     For IPv6 this is the /64 network, for IPv4 the address itself. Returns None without a valid
     address.

@@ -64,7 +64,7 @@ def _suspicion(candidate: Candidate, broken: Sequence[Sign]) -> Event:
 
 @cache
 def _limits() -> Limits:
-    # The worker has validated them at its start.
+    # The worker has validated the limits at its start.
     return load(LimitSettings).limits
 
 

@@ -1,7 +1,7 @@
-"""The table of judgements: orders are recorded, then those whose counts changed are judged.
+"""The table of judgements: orders are recorded, and then orders whose counts changed are judged.
 
-An order that arrives late also counts for the orders placed after it, so these are judged again.
-The set of suspected orders does not depend on the sequence of arrival.
+An order that arrives late also counts for the orders placed after it, so these orders are judged
+again. The set of suspected orders does not depend on the order in which events arrive.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,8 +15,8 @@ from eventbus.database.statement import Statement, packed
 from eventbus.events.envelope import Event
 from fraud_worker.domain import Facts, Limits, customer_of, network_of
 
-#: One batch at a time: two concurrent batches would not count each other's orders. The number is
-#: arbitrary, and unique among the locks of this database.
+#: The key of the lock that admits one batch at a time, because two concurrent batches would not
+#: count each other's orders. The number is arbitrary, and unique among the locks of this database.
 _LOCK = Statement("lock_judgements", "SELECT pg_advisory_xact_lock($1)", "bigint")
 _LOCK_KEY = 6_027_441_290
 
@@ -43,8 +43,8 @@ _RECORD = Statement(
 )
 
 # Counts end at one above the limit, so their cost does not depend on the number of orders in a
-# window. A later order is not counted again if as many orders are between it and the new order: it
-# was above the limit before.
+# window. If as many orders are between the new order and a later order, the later order is not
+# counted again, because it was above the limit before.
 _AFFECTED = Statement(
     "affected_judgements",
     """
@@ -150,7 +150,7 @@ def candidates(session: Session, fresh: Sequence[UUID], limits: Limits) -> list[
 
 
 def suspect(session: Session, order_ids: Sequence[UUID]) -> None:
-    """Mark these orders as suspected: they are not judged again."""
+    """Mark these orders as suspected, so that they are not judged again."""
     _SUSPECT.run_with_next(session, _array(order_ids))
 
 

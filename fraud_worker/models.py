@@ -25,7 +25,7 @@ class Judgement(Base):
 
     __tablename__ = "judgements"
     __table_args__ = (
-        # To count the orders of a window, from its end.
+        # Indexes to count the orders of a window, from its end.
         Index("ix_judgements_customer", "customer", "placed_at"),
         Index(
             "ix_judgements_network",
@@ -33,7 +33,7 @@ class Judgement(Base):
             "placed_at",
             postgresql_where=text("network IS NOT NULL"),
         ),
-        # For retention.
+        # An index for the retention.
         Index("ix_judgements_judged_at", "judged_at"),
     )
 

@@ -18,8 +18,8 @@ def restore(
 ) -> None:
     """Record the orders of these events as suspected, so that they are not suspected again.
 
-    The facts about an order are in its own event, which `causes` returns by id. An order whose
-    event no longer exists is not delivered again either.
+    The facts about an order are in its own event, which `causes` returns by id. If the event of an
+    order no longer exists, it is not delivered again, so the order needs no record.
     """
     found = map(newest, causes([event.causationid for event in suspicions if event.causationid]))
     created = [event for event in found if isinstance(event.data, OrderCreatedV2)]

@@ -14,7 +14,7 @@ RULES = (OUTBOX, INBOX, JUDGEMENTS)
 
 
 def retention(settings: RelaySettings) -> Retention:
-    """Return the deletion of the fraud check's old rows; it connects at its first pass."""
+    """Return the deletion of the fraud check's old rows, which connects at its first pass."""
     days = {
         OUTBOX: settings.outbox_retention_days,
         INBOX: settings.inbox_retention_days,

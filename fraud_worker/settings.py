@@ -1,7 +1,7 @@
 """The fraud check's settings: the limits above which an order is unusual.
 
-The defaults are estimates. Set each limit to the value that one in a hundred of your own orders of
-a month exceeds.
+The defaults are estimates. Set each limit to the value that one in a hundred of a month's orders
+exceeds.
 """
 
 from datetime import timedelta
@@ -30,30 +30,32 @@ def _amounts(value: object) -> object:
 
 
 class LimitSettings(Settings):
-    """The limits, which are not read from a file: a file may change after the worker's start."""
+    """The limits. They are not read from a file, which may change after the worker's start."""
 
     #: Seconds before an order in which orders of the same customer or address count. An hour is
     #: long enough to detect tests of one card after another, and short enough for a customer who
     #: orders forgotten items separately.
     fraud_window: float = Field(3_600.0, gt=0, le=7 * 86_400)
-    #: Orders in the window from one email address: more than a customer needs for forgotten items.
+    #: Maximum usual number of orders in the window from one email address, which is more than a
+    #: customer needs for forgotten items.
     fraud_email_orders: int = Field(5, ge=1, le=1_000)
-    #: Orders in the window from one IP address: as many as from a small office at noon. An IPv6
-    #: address counts for its /64 network.
+    #: Maximum usual number of orders in the window from one IP address, which is the number from a
+    #: small office at noon. An IPv6 address counts for its /64 network.
     fraud_ip_orders: int = Field(20, ge=1, le=1_000)
-    #: Totals, in minor units of each currency: about a thousand euros, which few orders reach. The
-    #: total of an order in another currency is ignored.
+    #: Highest usual totals, in minor units of each currency: about a thousand euros, which few
+    #: orders reach. The total of an order in another currency is ignored.
     fraud_amounts: Annotated[dict[Currency, Amount], NoDecode, BeforeValidator(_amounts)] = Field(
         "AUD:170000,CAD:150000,CHF:100000,CZK:2500000,DKK:750000,EUR:100000,GBP:85000,"
         "JPY:160000,NOK:1200000,PLN:430000,SEK:1100000,USD:110000",
         validate_default=True,
     )
-    #: Units in one order: more than a household needs.
+    #: Highest usual number of units in one order, which is more than a household needs.
     fraud_pieces: int = Field(50, ge=1, le=1_000_000)
-    #: Different SKUs in one order: tests of a card order arbitrary SKUs.
+    #: Highest usual number of different SKUs in one order. An order that tests a stolen card
+    #: contains arbitrary SKUs.
     fraud_skus: int = Field(20, ge=1, le=1_000)
-    #: The score at which an order is suspected, see `domain.POINTS`: one strong sign or two weak
-    #: signs.
+    #: The score at which an order is suspected, which one strong sign or two weak signs reach (see
+    #: `domain.POINTS`).
     fraud_score: int = Field(60, ge=1, le=1_000)
 
     @property
@@ -77,6 +79,6 @@ class WorkerSettings(LimitSettings, ServiceSettings):
 class RelaySettings(DedupWindow, OutboxSettings):
     """The settings of the relay, which publishes the outbox and deletes old rows."""
 
-    #: Days after an order was judged. As long as the inbox, and longer than any window. A row
-    #: contains an email address and an IP address.
+    #: Days for which judgements are kept. The value is the same as for the inbox, and longer than
+    #: any window. A row contains an email address and an IP address.
     fraud_retention_days: int = Field(30, ge=8, le=3650)

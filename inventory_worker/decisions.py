@@ -1,4 +1,4 @@
-"""Decisions on a batch of events, made in memory in the sequence of the events."""
+"""Decisions on a batch of events, made in memory in the order of the events."""
 
 from collections.abc import Mapping
 from uuid import UUID

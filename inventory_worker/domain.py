@@ -9,13 +9,13 @@ from enum import StrEnum
 class Status(StrEnum):
     """The state of an order's reservation."""
 
-    #: All quantities of the order are held.
+    #: All quantities of the order are reserved.
     RESERVED = "RESERVED"
-    #: Quantities were never held, because a SKU was short.
+    #: Nothing was reserved, because a SKU was short.
     REJECTED = "REJECTED"
-    #: The order was cancelled, and its quantities were released.
+    #: The order was cancelled, and its quantities were released again.
     RELEASED = "RELEASED"
-    #: The goods have left the warehouse. Final, regardless of the previous status.
+    #: The goods have left the warehouse. This status is final, regardless of the previous status.
     SHIPPED = "SHIPPED"
     #: The order was cancelled before its `order.created` arrived: this tombstone prevents a
     #: reservation.
@@ -32,7 +32,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reservation:
-    """The inventory's reply to one order: the quantities that it holds, or has held, by SKU.
+    """The inventory's reply to one order: the quantities that are or were reserved, by SKU.
 
     `sequence` counts the events published about the order.
     """
@@ -62,14 +62,14 @@ class Shortage:
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """All lines are available: these quantities, by SKU, are to be held for the order."""
+    """All lines are available, and these quantities, by SKU, are to be reserved for the order."""
 
     quantities: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A SKU is short, so the order holds no quantities. The shortages are sorted by SKU."""
+    """A SKU is short, so nothing is reserved for the order. The shortages are sorted by SKU."""
 
     shortages: tuple[Shortage, ...]
 
@@ -117,7 +117,8 @@ def cancel(reservation: Reservation | None) -> Reservation:
 def ship(reservation: Reservation | None, lines: Iterable[Wanted]) -> Reservation:
     """Return the reservation of a shipped order: SHIPPED, regardless of its previous status.
 
-    The shipped quantities are those that the order has held, or otherwise those of its lines.
+    The shipped quantities are the reserved quantities or, without a reservation, the quantities of
+    the lines.
     """
     before = reservation or Reservation(status=Status.CANCELLED)
     quantities = before.quantities or totals(lines)

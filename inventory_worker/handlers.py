@@ -14,13 +14,13 @@ from inventory_worker.decisions import Decisions, wanted
 from inventory_worker.domain import Reservation
 from inventory_worker.reservations import add_stock, held_skus, lock, lock_stock, write
 
-#: Attempts for a batch while other transactions reply to its orders. After their commit, the next
-#: attempt reads those reservations.
+#: Number of attempts for a batch while other transactions reply to its orders. After their commit,
+#: the next attempt reads their reservations.
 _ATTEMPTS = 3
 
 
 def on_orders(session: Session, batch: Sequence[Event]) -> None:
-    """Reserve, release and ship the stock of many orders, for any sequence and delay of events.
+    """Reserve, release and ship the stock of many orders, for any ordering and delay of events.
 
     The first `order.created` of an order reserves all its lines or none. A cancelled order releases
     its quantities; if it is unknown, a tombstone prevents a later reservation. A shipped order
@@ -37,7 +37,8 @@ def on_orders(session: Session, batch: Sequence[Event]) -> None:
         with session.begin_nested() as savepoint:
             if _decide(session, batch, settling):
                 return
-            # This also releases the locks: those for the other transaction's orders are missing.
+            # The rollback also releases the locks, which do not cover the orders of the other
+            # transaction.
             savepoint.rollback()
         settling = {event.subject for event in batch}
     raise Transient(f"orders of this batch were changed elsewhere in {_ATTEMPTS} attempts")
@@ -79,7 +80,7 @@ def _locked(
     return available, lock(session, settling) if settling else {}
 
 
-# One handler for all types, so that a batch locks all its rows together and in one sequence.
+# All types have one handler, so that a batch locks all its rows together and in one order.
 HANDLERS: Handlers = dict.fromkeys(
     (OrderCreatedV2, OrderCancelled, OrderShipped), BatchHandler(on_orders)
 )

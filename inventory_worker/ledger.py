@@ -57,8 +57,8 @@ CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON reservation_lines
 FOR EACH ROW EXECUTE FUNCTION refuse_change()
 """
 
-# The trigger sets the times, so the ledger does not depend on the code of a change. An order
-# that held no stock holds it from its shipment.
+# The trigger sets the times, so the ledger does not depend on the code that makes a change. If an
+# order had no reserved stock, its stock counts as reserved from its shipment.
 _SETTLE = """
 CREATE FUNCTION settle_reservation() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -94,5 +94,5 @@ CREATE TRIGGER append_only BEFORE DELETE ON stock
 FOR EACH ROW EXECUTE FUNCTION refuse_change()
 """
 
-#: The statements of a migration. Released migrations run them, so they must not change.
+#: The statements that migrations run. Released migrations run them, so they must not change.
 DEFINITIONS = (_VIEW, _APPEND_ONLY, _ENTRIES, _LINES, _SETTLE, _SETTLED, _KEPT, _LEVELS)

@@ -78,20 +78,22 @@ class Reservation(Base):
 
 
 class ReservationLine(Base):
-    """The quantity of one SKU that an order holds, or held until it was released or shipped."""
+    """The quantity of one SKU that is, or was, reserved for an order."""
 
     __tablename__ = "reservation_lines"
     __table_args__ = (
         CheckConstraint("quantity >= 1", name="quantity"),
-        # For the movements of one SKU: order ids increase with time.
+        # An index for the movements of one SKU, sorted by time because order ids increase with
+        # time.
         Index("ix_reservation_lines_sku", "sku", "order_id"),
     )
 
     order_id: Mapped[UUID] = mapped_column(
         ForeignKey("reservations.order_id", ondelete="CASCADE"), primary_key=True
     )
-    # Without a foreign key, whose check costs more for each line of an order than an index. Only
-    # SKUs whose level is locked are written, and the database rejects the deletion of a level.
+    # There is no foreign key, because its check would cost more for each line of an order than an
+    # index. Only SKUs whose level is locked are written, and the database rejects the deletion of a
+    # level.
     sku: Mapped[str] = mapped_column(Text, primary_key=True)
     quantity: Mapped[int] = mapped_column(BigInteger)
 
@@ -99,11 +101,11 @@ class ReservationLine(Base):
 class Kind(StrEnum):
     """The kinds of entries. `reserve`, `release` and `ship` are derived from the reservations."""
 
-    #: The level when movements were introduced.
+    #: The level at the time when movements were introduced.
     OPENING = "opening"
     #: Goods were received.
     RECEIVE = "receive"
-    #: The goods were counted: the movement is the difference to the previous level.
+    #: The goods were counted. The movement is the difference from the previous level.
     COUNT = "count"
     #: A mistake was corrected.
     CORRECT = "correct"
@@ -117,7 +119,7 @@ class StockEntry(Base):
         CheckConstraint("kind IN ('opening', 'receive', 'count', 'correct')", name="kind"),
         CheckConstraint("reserved = 0 OR kind = 'opening'", name="reserved"),
         Index("ix_stock_entries_sku", "sku", "id"),
-        # A document has at most one effect on each SKU.
+        # This constraint ensures that a document has at most one effect on each SKU.
         Index(
             "ix_stock_entries_reference",
             "reference",
@@ -129,7 +131,8 @@ class StockEntry(Base):
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    # Without a foreign key, whose check would lock the level. Rows of `stock` are never deleted.
+    # There is no foreign key, because its check would lock the level. Rows of `stock` are never
+    # deleted.
     sku: Mapped[str] = mapped_column(Text)
     kind: Mapped[str] = mapped_column(Text)
     on_hand: Mapped[int] = mapped_column(BigInteger, comment="By how much it rises or falls.")

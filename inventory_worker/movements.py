@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from eventbus.database.statement import Statement, packed
 from inventory_worker.models import Kind
 
-#: The newest orders of one SKU whose movements are read. The number of older orders does not affect
-#: the cost.
+#: Maximum number of orders of one SKU, from the newest, whose movements are read. Older orders do
+#: not affect the cost.
 LOOKBACK = 1_000
 
 _LOCK = Statement(
@@ -22,7 +22,8 @@ _LOCK = Statement(
     "text[]",
 )
 
-# The only statement that changes a level for an operator: the level and its movement together.
+# This is the only statement that changes a level for an operator. It writes the level and its
+# movement together.
 _ENTER = Statement(
     "enter_movements",
     """
@@ -116,7 +117,7 @@ class Note:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A movement that an operator enters; `counted` is the result of a count."""
+    """A movement that an operator enters. `counted` is the result of a count."""
 
     sku: str
     kind: Kind
@@ -126,7 +127,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Movement:
-    """A change of a level, with its time and reason; the reference may be an order's id."""
+    """A change of a level, with its time and reason. The reference may be an order's id."""
 
     kind: str
     on_hand: int
@@ -140,14 +141,14 @@ class Movement:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A level that is not the sum of its movements."""
+    """A level that differs from the sum of its movements."""
 
     level: Level
     movements: Level
 
 
 def lock_levels(session: Session, skus: Collection[str]) -> dict[str, Level]:
-    """Lock the levels of these SKUs, in the common sequence; return the existing levels."""
+    """Lock the levels of these SKUs in the common lock order, and return the existing levels."""
     return {
         row.sku: Level(sku=row.sku, on_hand=row.on_hand, reserved=row.reserved)
         for row in _LOCK.run(session, list(skus))
@@ -183,7 +184,7 @@ def newest(session: Session, sku: str, limit: int) -> list[Movement]:
 def differences(session: Session, limit: int) -> list[Difference]:
     """Return the levels that differ from the sums of their movements, by SKU.
 
-    Reads the whole ledger.
+    Reads the entire ledger.
     """
     return [
         Difference(

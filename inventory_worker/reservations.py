@@ -1,6 +1,6 @@
 """The reservation tables: batches of orders are reserved, released and shipped under locks.
 
-Every transaction locks in the same sequence: levels by SKU, existing reservations by order id, then
+Every transaction locks in the same order: levels by SKU, existing reservations by order id, then
 new reservations by order id. Overlapping transactions wait, but cannot deadlock. SKUs are compared
 by code point, as in Python, because the collation of a database may sort differently. A reservation
 with quantities changes only while its levels are locked.
@@ -107,7 +107,7 @@ Reservations = Mapping[UUID, Reservation]
 
 
 def lock_stock(session: Session, skus: Collection[str]) -> dict[str, int]:
-    """Lock the levels of these SKUs; return the available quantity of each that exists."""
+    """Lock the levels of these SKUs, and return the available quantity of each existing SKU."""
     rows = _LOCK_STOCK.run(session, list(skus))
     return {row.sku: row.available for row in rows}
 
@@ -118,7 +118,7 @@ def add_stock(session: Session, skus: Collection[str]) -> None:
 
 
 def held_skus(session: Session, order_ids: Collection[UUID]) -> dict[UUID, set[str]]:
-    """Return the SKUs that each order holds or has held, without orders that never held any."""
+    """Return the SKUs that each order has or had reserved. Orders without SKUs are omitted."""
     held: defaultdict[UUID, set[str]] = defaultdict(set)
     for row in _HELD_SKUS.run(session, list(order_ids)):
         held[row.order_id].add(row.sku)
@@ -126,7 +126,7 @@ def held_skus(session: Session, order_ids: Collection[UUID]) -> dict[UUID, set[s
 
 
 def lock(session: Session, order_ids: Collection[UUID]) -> dict[UUID, Reservation]:
-    """Lock the reservations of these orders, and return the existing ones."""
+    """Lock and return the existing reservations of these orders."""
     return {
         row.order_id: Reservation(
             status=Status(row.status), sequence=row.sequence, quantities=row.quantities or {}
@@ -161,8 +161,8 @@ def write(session: Session, known: Reservations, now: Reservations) -> set[UUID]
 
 
 def _as_first(reservation: Reservation) -> Reservation:
-    # Quantities released or shipped in the same batch are held first, so the ledger has both
-    # movements.
+    # Quantities that are released or shipped in the same batch are reserved first, so that the
+    # ledger has both movements.
     if not reservation.quantities:
         return reservation
     return Reservation(

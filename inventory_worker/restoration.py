@@ -13,14 +13,14 @@ from inventory_worker.reservations import add_stock, held_skus, lock, lock_stock
 def restore(session: Session, replies: Sequence[Event], _causes: object) -> None:
     """Write the reservations that these replies describe, and change the levels of their SKUs.
 
-    A reservation is restored regardless of the current stock, because the order was decided on its
-    basis. Replies are in the sequence of their publication. If the order already has a later state,
-    a reply changes nothing.
+    A reservation is restored regardless of the current stock, because the decision about the order
+    was based on it. Replies must be in the order of their publication. If the order already has a
+    later state, a reply has no effect.
     """
     orders = {reply.subject for reply in replies}
     held = held_skus(session, orders)
     wanted = {sku for reply in replies for sku in _quantities(reply)}
-    # The sequence of locks is that of the handlers.
+    # The lock order is the same as in the handlers.
     add_stock(session, wanted)
     lock_stock(session, wanted.union(*held.values()))
     known = lock(session, orders)

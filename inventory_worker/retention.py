@@ -13,6 +13,6 @@ class RelaySettings(DedupWindow, OutboxSettings):
 
 
 def retention(settings: RelaySettings) -> Retention:
-    """Return the deletion of the inventory's old rows; it connects at its first pass."""
+    """Return the deletion of the inventory's old rows, which connects at its first pass."""
     days = {OUTBOX: settings.outbox_retention_days, INBOX: settings.inbox_retention_days}
     return Retention(sessions(engine(settings)), days)

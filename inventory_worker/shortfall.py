@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from eventbus.database.statement import Statement
 from inventory_worker.movements import LOOKBACK, Level
 
-# Newest first, because earlier orders are served first.
+# The newest orders come first, because earlier orders are served first.
 _HOLDING = Statement(
     "newest_holding",
     """
@@ -28,7 +28,7 @@ _HOLDING = Statement(
 
 @dataclass(frozen=True, kw_only=True)
 class Holding:
-    """The units of a SKU that an order holds."""
+    """The units of a SKU that are reserved for an order."""
 
     order_id: UUID
     pieces: int
@@ -38,7 +38,7 @@ class Holding:
 class Shortfall:
     """The missing reserved units of a SKU, and the newest orders that hold at least as many.
 
-    Unless it `is_whole`, more orders are affected: only the newest orders of a SKU are read.
+    Unless `is_whole`, more orders are affected, because only the newest orders of a SKU are read.
     """
 
     level: Level
@@ -52,7 +52,7 @@ class Shortfall:
 
 
 def shortfall(session: Session, level: Level) -> Shortfall | None:
-    """Return the orders that cannot be delivered from a level, or None if all can."""
+    """Return the orders that cannot be delivered from a level, or None if there are none."""
     missing = _missing(level)
     if not missing:
         return None

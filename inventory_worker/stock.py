@@ -10,11 +10,11 @@ from inventory_worker.models import Kind, Stock, StockEntry
 from inventory_worker.movements import Entry, Level, Note, enter, lock_levels
 from inventory_worker.reservations import add_stock
 
-#: Maximum number of units of one SKU; a higher number is a typing error. Sums of such numbers stay
+#: Maximum number of units of one SKU. A higher number is a typing error. Sums of such numbers stay
 #: well within a bigint.
 MAX_ON_HAND = 1_000_000_000_000
 
-#: The SKUs that the orders API accepts. Others could not be ordered.
+#: The pattern of SKUs that the orders API accepts. Other SKUs could not be ordered.
 _SKU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -23,14 +23,14 @@ class InvalidStock(ExpectedError):
 
 
 def check_sku(sku: str) -> str:
-    """Return the SKU; raises `InvalidStock` if it is not valid."""
+    """Return the SKU. Raises `InvalidStock` if it is not valid."""
     if not _SKU.fullmatch(sku):
         raise InvalidStock(f"sku is {sku!r}: must be 1 to 64 letters, digits, '.', '_' or '-'")
     return sku
 
 
 def check_on_hand(pieces: int) -> int:
-    """Return the quantity; raises `InvalidStock` if it is out of range."""
+    """Return the quantity. Raises `InvalidStock` if it is out of range."""
     if not 0 <= pieces <= MAX_ON_HAND:
         raise InvalidStock(f"on_hand is {pieces}: must be from 0 to {MAX_ON_HAND}")
     return pieces
@@ -55,7 +55,7 @@ def receive(session: Session, sku: str, pieces: int, note: Note) -> bool:
     """Add received units to the level of a new or existing SKU.
 
     Returns False if the note's reference was entered before. Raises `InvalidStock` if the level
-    would be too high, or the reference has a different quantity.
+    would be too high, or if the reference was entered with a different quantity.
     """
     level = _locked(session, sku)
     check_on_hand(pieces)
@@ -94,7 +94,7 @@ def _enter(session: Session, level: Level, entry: Entry, note: Note) -> bool:
         return False
     total = level.on_hand + entry.on_hand
     # Goods that are shipped before their receipt is entered leave a negative level, which an entry
-    # may raise.
+    # must be able to raise.
     if total > MAX_ON_HAND or (total < 0 and entry.on_hand < 0):
         raise InvalidStock(f"on_hand would be {total}: must be from 0 to {MAX_ON_HAND}")
     enter(session, [entry], note)

@@ -1,7 +1,8 @@
 """Import of a stock count of many SKUs from a file, in chunks with short transactions.
 
-Orders that require a SKU wait only for its chunk. The progress of an import is stored under its
-reference: a repeated import continues from there, and does not repeat a count.
+An order that requires a SKU waits only for the chunk that contains the SKU. The progress of an
+import is stored under its reference: a repeated import continues from there, and does not repeat a
+count.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,13 +18,13 @@ from inventory_worker.movements import Entry, Level, Note, enter, lock_levels
 from inventory_worker.reservations import add_stock
 from inventory_worker.stock import InvalidStock, check_on_hand, check_sku
 
-#: SKUs in one transaction, so an order waits for a few milliseconds.
+#: Maximum number of SKUs in one transaction, so that an order waits for only a few milliseconds.
 CHUNK = 500
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """A part of a file, in the sequence in which SKUs are locked: by code point."""
+    """A part of a file, sorted by code point, which is the order in which SKUs are locked."""
 
     pieces: dict[str, int]
 
@@ -42,7 +43,7 @@ class Counted:
 
 
 def chunks(pieces: Mapping[str, int]) -> Iterator[Chunk]:
-    """Yield a whole file in chunks. Raises `InvalidStock` if any value is not valid."""
+    """Yield the content of a file in chunks. Raises `InvalidStock` if any value is invalid."""
     for sku, on_hand in pieces.items():
         check_sku(sku)
         check_on_hand(on_hand)

@@ -1,7 +1,7 @@
 """PROCESS: celery-exporter, which counts the task events of workers, for Prometheus.
 
-It runs in its own virtual environment, which lacks most dependencies: of `eventbus`, it can import
-the settings and little more.
+It runs in its own virtual environment, which lacks most dependencies, so it can import little more
+of `eventbus` than the settings.
 """
 
 import json
@@ -24,7 +24,7 @@ RETRY_INTERVAL = 2
 def main() -> None:
     """Count task events and serve the metrics until a signal terminates the process."""
     settings = load(ExporterSettings)
-    # Its log would add the values of variables to tracebacks, including passwords.
+    # The exporter's own log would add the values of variables, including passwords, to tracebacks.
     os.environ["LOGURU_DIAGNOSE"] = "NO"
     from src import exporter  # type: ignore[import-not-found]
 
@@ -34,12 +34,13 @@ def main() -> None:
 
 
 def options(settings: ExporterSettings) -> dict[str, Any]:
-    """Return the exporter's options. Its command line would expose the password."""
+    """Return the exporter's options; its command line would expose the password."""
     tls_options = tls.broker_options(settings)
     client = {"connection_name": "exporter"}
     return {
         "broker_url": broker_url(settings),
-        # Each as text: in place of an enumeration, Python's ssl also accepts its number.
+        # Each value is text. Where an enumeration is required, Python's ssl also accepts its
+        # number.
         "broker_ssl_option": [f"{name}={value!s}" for name, value in tls_options.items()],
         "broker_transport_option": [f"client_properties={json.dumps(client)}"],
         "accept_content": "json",

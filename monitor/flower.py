@@ -23,7 +23,7 @@ from monitor.settings import FlowerSettings
 
 log = logging.getLogger(__name__)
 
-#: Tasks in memory; the oldest is dropped first.
+#: Maximum number of tasks in memory. The oldest task is dropped first.
 MAX_TASKS = 10_000
 
 #: Seconds between two attempts to reach the broker.
@@ -34,7 +34,7 @@ OFFLINE_LIMIT = 600
 
 
 class PatientEvents(Events):
-    """A receiver that retries at a constant interval; Flower's doubles it without a limit."""
+    """A receiver that retries at a constant interval, which Flower would double without limit."""
 
     def run(self) -> None:
         """Receive task events, and reconnect whenever the connection is lost."""
@@ -53,14 +53,14 @@ def main() -> None:
     """Serve the page until a signal terminates the process."""
     settings = load(FlowerSettings)
     configure_logging(settings.log_level)
-    # It logs every request, and Prometheus sends many.
+    # This logger logs every request, and Prometheus sends many.
     logging.getLogger("tornado.access").setLevel(logging.ERROR)
     configure(settings)
     declare_no_exchange()
     app = BrokerApp(
         "flower", settings=FlowerSettings, config="celeryconfig.monitor", control=Silence
     )
-    # The queues on the page of the broker.
+    # The queues that Flower's page of the broker shows.
     app.conf.task_queues = [event_queue(service) for service in CONSUMERS]
     app.conf.task_default_queue = CONSUMERS[0].queue
     loop = IOLoop.instance()
@@ -83,7 +83,7 @@ def configure(settings: FlowerSettings) -> None:
     options.basic_auth = [f"{settings.flower_user}:{settings.flower_password.get_secret_value()}"]
     options.broker_api = _broker_api(settings)
     options.purge_offline_workers = OFFLINE_LIMIT
-    # Workers take no commands.
+    # Commands are off, because workers do not accept them.
     options.read_only = True
     # Flower reads the CA's certificate from options that only Redis has.
     AsyncHTTPClient.configure(None, defaults={"ca_certs": str(settings.broker_ca_file)})

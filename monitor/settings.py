@@ -11,9 +11,10 @@ class FlowerSettings(BrokerSettings):
     flower_port: int = Field(5555, ge=1, le=65535)
     flower_user: str = "operator"
     flower_password: SecretStr
-    #: Required even with a certificate: the management API accepts no other login.
+    #: The password is required even with a certificate, because the management API accepts no other
+    #: login.
     broker_password: SecretStr
-    #: RabbitMQ's management API, for queue lengths.
+    #: The address of RabbitMQ's management API, from which Flower reads queue lengths.
     broker_admin_url: HttpUrl
 
 

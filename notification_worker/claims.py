@@ -12,15 +12,15 @@ from sqlalchemy import Connection
 
 from notification_worker.domain import LONGEST_DELAY, Status
 
-#: Seconds for which a claim excludes other mailers unless it is renewed. After a mailer is killed,
-#: the emails that it was sending wait this long.
+#: Seconds for which a claim excludes other mailers unless the claim is renewed. If a mailer is
+#: killed, the emails that it was sending wait for this time.
 LEASE = 60
 
-#: The delay of an email that waits for another email that is being sent.
+#: The delay, in seconds, of an email that waits for another email that is being sent.
 SHORTLY = timedelta(milliseconds=250)
 
-#: A time more than this number of seconds ahead was written by a wrong clock, and counts as past.
-#: Longer than any delay.
+#: Maximum number of seconds between now and a future time, which is longer than any delay. A later
+#: time was written by a wrong clock, and counts as past.
 FURTHEST = 86_400
 
 #: The maximum length of a stored error, in characters.
@@ -34,7 +34,7 @@ UNCLAIMED = f"""(
     claimed_until IS NULL
     OR claimed_until NOT BETWEEN now() AND now() + interval '{FURTHEST} seconds'
 )"""
-# The condition of emails whose next attempt is further ahead than any delay permits.
+# The condition that selects emails whose next attempt is later than any delay permits.
 STRAY = f"next_attempt_at > now() + interval '{FURTHEST} seconds'"
 
 # Claimed emails keep their place in the index: there are at most as many as connections to mail
@@ -43,10 +43,10 @@ STRAY = f"next_attempt_at > now() + interval '{FURTHEST} seconds'"
 # claimed again immediately.
 _FREE = f"({UNCLAIMED} OR claimed_by = $4) AND id <> ALL ($3)"
 
-# A new email is due by its place in the table, not by a clock: after a failover or a clock step,
-# the clock may be behind the clock that recorded the email. The place is a range of the index: with
-# an equality, the planner uses the primary key, and also reads sent emails. This is the condition
-# of emails without an attempt, from an id onwards.
+# The condition that selects emails without an attempt, from an id onwards. The place of a new email
+# in the table determines whether it is due, rather than a clock: after a failover or a clock step,
+# the clock may be behind the clock that recorded the email. The place is a range of the index,
+# because with an equality, the planner would use the primary key, and would also read sent emails.
 FRESH = "(next_attempt_at, id) > ('epoch', {}) AND next_attempt_at <= 'epoch'"
 _FRESH = f"""(
     SELECT id FROM notifications
@@ -66,10 +66,11 @@ _STRAY = f"""(
 
 # A pending earlier email of the same order is not a condition of the claim: while a mail server
 # rejects all emails for hours, each claim would scan all emails that wait for an earlier email.
-# Such an email is put off instead. An earlier email that may have been sent does not delay others.
+# Such an email is put off instead. An earlier email that may have been sent does not delay later
+# emails.
 #
-# The subquery does not test for PENDING: a plan that is made while the table is small would scan
-# the index of all pending emails for each claim, instead of the index of the orders.
+# The subquery does not test for PENDING. Otherwise, a plan that is made while the table is small
+# would scan the index of all pending emails for each claim, instead of the index of the orders.
 _CLAIM = f"""
 WITH claimed AS (
     UPDATE notifications AS mail SET
@@ -105,8 +106,9 @@ FROM (VALUES (1)) AS one LEFT JOIN claimed ON true
 
 _TYPES = "(bigint, timestamptz, bigint[], uuid, interval)"
 
-# The time of a mark is not now(), the start of the transaction. A claim that was lost to another
-# mailer marks only that the email was sent, which only this mailer can report.
+# The time of a mark is not now(), which is the start of the transaction. If another mailer has
+# taken over a claim, the mark records only that the email was sent, which only this mailer can
+# report.
 _PREPARE = f"""
 PREPARE claim_fresh {_TYPES} AS {_CLAIM.format(_FRESH, _AGAIN)};
 PREPARE claim_again {_TYPES} AS {_CLAIM.format(_AGAIN, _FRESH)};
@@ -133,7 +135,7 @@ _MARK = "EXECUTE mark_mail (%s, %s, %s, %s, %s, %s, %s, %s)"
 
 
 class Claimed(NamedTuple):
-    """An email that no other mailer can claim while this claim is renewed."""
+    """A claimed email, which no other mailer can claim while this claim is renewed."""
 
     id: int
     order_id: UUID
@@ -147,9 +149,10 @@ class Claimed(NamedTuple):
     due_at: datetime
     #: Whether the email has never been attempted.
     fresh: bool
-    #: Whether the email waits for an earlier email of its order: then it is put off, not claimed.
+    #: Whether the email waits for an earlier email of its order, in which case it is put off, not
+    #: claimed.
     put_off: bool
-    #: Whether another mailer has claimed it and has not recorded an outcome.
+    #: Whether another mailer has claimed the email and has not recorded an outcome.
     taken_over: bool
 
 
@@ -218,5 +221,6 @@ def _prepare(connection: Connection) -> None:
 
 
 def _stored(error: str) -> str:
-    # Any reply of a server must be storable: otherwise the mark would fail repeatedly.
+    # The reply of a server may contain characters that cannot be stored, with which the mark would
+    # fail repeatedly.
     return error.replace("\x00", "").encode("utf-8", "replace").decode()[:ERROR_LIMIT]

@@ -1,4 +1,4 @@
-"""Delivery of each recorded email to the mail server, once unless an outcome is unknown.
+"""Delivery of recorded emails to the mail server: each is sent once unless an outcome is unknown.
 
 An email is claimed by a committed lease, sent while no transaction is open, and marked in another
 commit. After a crash or a lost reply, the email is sent again later, with the same Message-ID.
@@ -25,8 +25,8 @@ SUPERVISION = 0.25
 #: Seconds that one email may take before another sender starts for the other emails.
 PATIENCE = 1.0
 
-#: The grace period in seconds for emails that are being sent when the process exits. Shorter than
-#: the grace period of any supervisor (30 or more).
+#: The grace period, in seconds, for emails that are being sent when the process exits. It is
+#: shorter than the grace period of any supervisor (30 or more).
 GRACE = 20.0
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class Delivery:
         position: Position | None = None,
         outage: Outage | None = None,
     ) -> None:
-        """While the server is slow, one email is sent over each transport at the same time."""
+        """While the server is slow, one email at a time is sent over each transport."""
         self._backlog = Backlog(sessions, position or Position())
         self._outage = outage or Outage()
         outcomes = Outcomes(domain=sender.domain, max_attempts=max_attempts)
@@ -93,7 +93,8 @@ class Delivery:
     def _start_senders(self) -> None:
         """Ensure that outcomes are recorded, and that a sender is running that no server delays."""
         for sender in self._senders:
-            # Only this sender has the outcome; the email remains claimed until it is recorded.
+            # Only this sender knows the outcome. The email remains claimed until the outcome is
+            # recorded.
             if sender.has_unrecorded_outcome:
                 sender.start(self._left, self._ended)
         if any(sender.works and not sender.is_held_up(PATIENCE) for sender in self._senders):
@@ -105,5 +106,5 @@ class Delivery:
         try:
             self._backlog.renew()
         except SQLAlchemyError as error:
-            # The step is repeated soon. The senders report a lasting outage.
+            # The step is repeated soon, and the senders report an outage that lasts.
             log.debug("claims not renewed", extra={"reason": type(error).__name__})

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """The subject matter of an email; the value names its templates."""
+    """The subject matter of an email. The value names its templates."""
 
     RECEIVED = "received"
     CONFIRMED = "confirmed"
@@ -14,26 +14,27 @@ class Kind(StrEnum):
     SUSPECTED = "suspected"
 
 
-#: The recipient of emails to the operator. It is not an address, so it cannot be a customer's; the
-#: mailer replaces it with the operator's address.
+#: The recipient of emails to the operator, which the mailer replaces with the operator's address.
+#: It does not have the form of an address, so it cannot be a customer's.
 OPERATOR = "operator"
 
 
 class Status(StrEnum):
-    """The state of an email: PENDING until it is SENT or permanently FAILED; HELD is never sent."""
+    """The state of an email: PENDING, SENT, FAILED (permanently), or HELD, which is never sent."""
 
     PENDING = "PENDING"
     SENT = "SENT"
     FAILED = "FAILED"
-    #: Recorded from history: the content is old, and was most likely sent at that time.
+    #: The email was recorded from history. Its content is old, and was most likely sent at that
+    #: time.
     HELD = "HELD"
 
 
-#: Seconds before the second attempt; each later delay is twice the previous one.
+#: Seconds before the second attempt. Each later delay is twice the previous delay.
 FIRST_DELAY = 1.0
 
-#: Longest delay in seconds: four attempts per hour if a mailbox is full, or a sender is greylisted,
-#: for hours.
+#: Longest delay in seconds, which gives four attempts per hour if a mailbox is full, or a sender is
+#: greylisted, for hours.
 LONGEST_DELAY = 900.0
 
 #: Seconds before an email that may have been sent is sent again. Each later delay is four times as
@@ -41,7 +42,8 @@ LONGEST_DELAY = 900.0
 #: another copy to the customer.
 UNSURE_DELAY = 3_600.0
 
-#: Attempts with an unknown outcome after which an email is abandoned: it has most likely arrived.
+#: Number of attempts with an unknown outcome after which an email is abandoned, because it has most
+#: likely arrived.
 MAX_UNSURE = 4
 
 
@@ -56,7 +58,8 @@ def retry_delay(failures: int, *, jitter: float, longest: float = LONGEST_DELAY)
     `jitter`, from 0 to 1, shortens the delay by up to a quarter, so emails that failed at the same
     time are not retried at the same time.
     """
-    # The exponent is limited because 2.0 ** 1024 overflows, long after the delay is at its limit.
+    # The exponent is limited because 2.0 ** 1024 overflows. The delay reaches its own limit long
+    # before.
     delay = min(longest, FIRST_DELAY * 2.0 ** min(failures - 1, 64))
     return delay * (1 - jitter / 4)
 

@@ -1,6 +1,6 @@
 """The handlers of the notification service, which record an email for each event.
 
-The mailer sends the emails. Therefore a slow or unavailable mail server does not delay events, and
+The mailer sends the emails. Therefore, a slow or unavailable mail server does not delay events, and
 each event leads to one email, regardless of how often the event is delivered.
 """
 
@@ -24,8 +24,8 @@ from eventbus.events.envelope import Event
 from notification_worker.domain import OPERATOR, Kind, Status, kind_of_cancellation
 from notification_worker.mail import address
 
-# A second event of the same fact, with a different id, does not lead to a second email. Rows are
-# inserted in the same sequence by every batch, so overlapping batches wait but cannot deadlock.
+# A second event of the same fact, with a different id, does not lead to a second email. Every batch
+# inserts rows in the same order, so overlapping batches wait but cannot deadlock.
 _RECORD = Statement(
     "record_notifications",
     """
@@ -45,8 +45,8 @@ _RECORD = Statement(
 def on_events(session: Session, events: Sequence[Event]) -> None:
     """Record the emails for many events.
 
-    A customer receives an email when an order is received, confirmed, shipped, or cancelled, with
-    the reason; the operator, when an order is suspected.
+    The customer receives an email when an order is received, confirmed, shipped or cancelled; the
+    last email contains the reason. The operator receives an email when an order is suspected.
     """
     _record(session, [_mail(event) for event in events])
 
@@ -103,7 +103,7 @@ def _status(event: Event) -> Status:
 
 
 def _ordered(data: OrderCreatedV2) -> dict[str, Any]:
-    # In the form of the other events, which the templates use.
+    # The data has the form of the other events, which the templates use.
     return {
         "customer_email": data.customer.email,
         "currency": data.total.currency,
@@ -119,7 +119,7 @@ def _recipient(customer_email: str) -> str:
     try:
         return address.ascii_domain(customer_email)
     except ValueError:
-        # The validator's message quotes the address.
+        # The validator's own message would quote the address.
         raise InvalidEvent("customer_email is not an email address") from None
 
 

@@ -29,8 +29,8 @@ from notification_worker.claims import (
 )
 from notification_worker.models import Notification
 
-#: A scan starts this number of emails, or this time, before the last email found: transactions do
-#: not commit in the sequence of their rows. The next full scan finds older emails.
+#: Number of emails, and time, before the last email found at which a scan starts, because
+#: transactions do not commit in the order of their rows. The next full scan finds older emails.
 OVERLAP = 1_000
 OVERLAP_TIME = timedelta(seconds=5)
 
@@ -42,8 +42,8 @@ RENEWAL = LEASE / 4
 
 _EPOCH = "epoch"
 
-#: The query for the seconds until the first email is due, from a position onwards. Emails that are
-#: being sent are not due.
+#: The query that returns the seconds until the first email from a position onwards is due. Emails
+#: that are being sent are not due.
 NEXT_DUE = f"""
 SELECT least((
     SELECT 0.0 FROM notifications
@@ -60,7 +60,7 @@ SELECT least((
 
 
 class Position:
-    """The start of the next scans: an id among new emails, and a time among the others."""
+    """The start of the next scans: an id for new emails, and a time for all other emails."""
 
     def __init__(self) -> None:
         self.fresh = 0
@@ -73,7 +73,7 @@ class Position:
         self._full_at = time.monotonic()
 
     def rewind_if_due(self) -> bool:
-        """Start the next scan at the first entry if a full scan is due; return whether it is."""
+        """Start the next scan at the first entry if a full scan is due. Return whether it is."""
         if is_due := time.monotonic() - self._full_at >= FULL_SCAN:
             self.rewind()
         return is_due
@@ -97,8 +97,8 @@ class Position:
 class Backlog:
     """The emails of one database, and the claims of this mailer.
 
-    The queue is thread-safe. The threads share one connection, on which transactions do not stay
-    open, and another for waiting. A thread that is sending an email holds neither.
+    The queue is thread-safe. The threads share one connection, on which no transaction stays open,
+    and another for waiting. A thread that is sending an email uses neither connection.
     """
 
     def __init__(self, sessions: Sessions, position: Position) -> None:
@@ -109,11 +109,11 @@ class Backlog:
         self._wakeup = Wakeup(Notification.__tablename__, next_due=NEXT_DUE)
         self._asleep = Lock()
         self._owner = str(uuid4())
-        # One statement at a time: otherwise a thread could claim an email that the pending reply to
-        # another thread also contains.
+        # The lock admits one statement at a time. Otherwise, a thread could claim an email that the
+        # pending reply to another thread also contains.
         self._lock = Lock()
         self._connection: Connection | None = None
-        #: The time at which each email that is being sent was claimed, or its claim renewed.
+        #: The time at which each email that is being sent was claimed, or its claim was renewed.
         self._claimed: dict[int, float] = {}
         self._again = False
 
@@ -121,7 +121,7 @@ class Backlog:
         """Record the outcome of a claimed email, and claim another due email, or return None.
 
         New emails and emails that are due again take turns. A failing server is probed with a new
-        email, because the others may be the cause of its failures.
+        email, because the other emails may be the cause of its failures.
         """
         with self._connected() as connection:
             self._position.rewind_if_due()
@@ -155,13 +155,13 @@ class Backlog:
         """Return whether there may be an email to send now."""
         before = self._position.values
         with self._connected() as connection:
-            # Even without new emails: a clock that has stepped back, or a late commit, may have
-            # left an email before the position.
+            # A full scan takes place even without new emails, because a clock that was set back, or
+            # a late commit, may have left an email before the position.
             is_full = self._position.rewind_if_due()
             due = connection.exec_driver_sql(NEXT_DUE, self._position.values).scalar()
         is_due = due is not None and due <= 0
         if is_full and not is_due:
-            # The next scans need not read all entries again.
+            # The position is kept, so that the next scans need not read all entries again.
             self._position.fresh, self._position.again = before
         return is_due
 
@@ -196,7 +196,7 @@ class Backlog:
                 self._connection = self._connection or self._engine.connect()
                 yield self._connection
             except SQLAlchemyError:
-                # The next connection may lead to another server.
+                # The next connection may lead to another server, so the position is reset.
                 self._release()
                 self._position.rewind()
                 raise

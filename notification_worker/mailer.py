@@ -22,15 +22,17 @@ from notification_worker.retention import RULES, retention
 from notification_worker.settings import MailerSettings
 from notification_worker.smtp.transport import Transport
 
-#: Database connections: one to wait for emails, and one for all claims and marks, because sending
+#: Number of database connections: one to wait for emails, and one for all claims and marks. Sending
 #: an email does not use a connection.
 _POOL_SIZE = 2
 
 #: Maximum seconds for one step. Each command to a mail server has its own limit of several minutes
-#: (RFC 5321): a slow server must not terminate the process, which would repeat the email.
+#: (RFC 5321). A slow server must not cause the termination of the process, after which the email
+#: would be sent again.
 LONGEST_STEP = 900.0
 
-# The metrics report the only delivery of this process.
+# The metrics of this process report this position and this outage, because it has only one
+# delivery.
 _position, _outage = Position(), Outage()
 
 

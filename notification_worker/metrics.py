@@ -17,11 +17,11 @@ COUNT_LIMIT = 10_000
 
 MAILS = Counter("orders_mails", "Attempts to send an email, by outcome.", ("outcome",))
 for _outcome in ("sent", "deferred", "unsure", "given_up"):
-    # Initialized to 0, so the first increase is visible.
+    # The counters start at 0, so that the first increase is visible.
     MAILS.labels(_outcome)
 
-# From the position of the mailer, like its claims and for the same reason. The first new email is
-# the oldest; the others are few, or counted up to the limit.
+# The scan starts at the position of the mailer, for the same reason as the claims. The first new
+# email is the oldest. Other emails are few, or counted up to the limit.
 _WAITING = text(f"""
 WITH fresh AS (
     SELECT created_at, claimed_until FROM notifications

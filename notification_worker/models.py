@@ -37,23 +37,24 @@ class Notification(Base):
     __table_args__ = (
         UniqueConstraint("order_id", "kind"),
         CheckConstraint("status IN ('PENDING', 'SENT', 'FAILED', 'HELD')", name="status"),
-        # Unsent rows only, so the cost of a scan does not depend on the number of sent emails. A
-        # claim changes no indexed column, so it writes to no index and leaves no dead entry.
+        # This index contains only unsent rows, so the cost of a scan does not depend on the number
+        # of sent emails. A claim does not change an indexed column, so it writes to no index and
+        # leaves no dead entry.
         Index(
             "ix_notifications_due",
             "next_attempt_at",
             "id",
             postgresql_where=text("status = 'PENDING'"),
         ),
-        # For retention.
+        # An index for the retention.
         Index(
             "ix_notifications_created_at",
             "created_at",
             postgresql_where=text("status <> 'PENDING'"),
         ),
-        # For the metrics.
+        # An index for the metrics.
         Index("ix_notifications_failed", "id", postgresql_where=text("status = 'FAILED'")),
-        # Space for the second version of a claimed row on the same page.
+        # This leaves space for the second version of a claimed row on the same page.
         {"postgresql_with": {"fillfactor": 85}},
     )
 

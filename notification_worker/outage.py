@@ -7,24 +7,24 @@ from threading import Lock
 
 from notification_worker.domain import retry_delay
 
-#: The longest pause in seconds: a server that is available again is detected within this time.
+#: The longest pause in seconds. A server that is available again is detected within this time.
 LONGEST_PAUSE = 30.0
 
 log = logging.getLogger(__name__)
 
 
 class Outage:
-    """The pause of sending: its start, and its end. It is thread-safe."""
+    """The thread-safe pause of sending, from its start to its end."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._failures = 0
         self._since: float | None = None
-        #: No email is attempted before this time, by `time.monotonic()`.
+        #: The time (`time.monotonic()`) before which no email is attempted.
         self.resume_at = 0.0
 
     def note(self, event: str, reason: str) -> None:
-        """Pause, longer after each consecutive failure; the first failure is logged as `event`."""
+        """Pause, longer after each consecutive failure. The first failure is logged as `event`."""
         with self._lock:
             first, self._failures = not self._failures, self._failures + 1
             self._since = self._since or time.monotonic()
@@ -34,7 +34,7 @@ class Outage:
             log.error(event, extra={"reason": reason})
 
     def end(self) -> None:
-        """End the pause: emails are accepted, or rejected individually."""
+        """End the pause, because emails are accepted, or rejected individually."""
         with self._lock:
             lasted, self._failures, self._since = self._failures, 0, None
         if lasted:

@@ -18,9 +18,9 @@ from notification_worker.smtp.failures import (
     Unsure,
 )
 
-#: Longest delay in seconds before the next attempt to send an email that may not be the cause of
-#: its failure: short, because the email may be valid, but not 0, because other emails must be sent
-#: first.
+#: Longest delay, in seconds, before the next attempt to send an email that may not be the cause of
+#: its failure. It is short, because the email may be valid, but not 0, because other emails must be
+#: sent first.
 LONGEST_DOUBT = 60.0
 
 #: The failure of an attempt, or None.
@@ -50,8 +50,9 @@ class Outcomes:
             return self._doubtful(mail, failure)
         if isinstance(failure, Refused | Deferred):
             self.evidence.answered(mail.id)
-        # Any other failure is not the server's: counted as a verdict, it would be evidence that the
-        # server processes emails, and the server's own failures would be charged to other emails.
+        # The server is not the cause of any other failure. If such a failure counted as a verdict,
+        # it would be evidence that the server processes emails, and the server's own failures would
+        # be charged to other emails.
         if isinstance(failure, Permanent) and not self._is_common(failure):
             return self._given_up(mail, failure)
         return self._deferred(mail, failure)
@@ -62,8 +63,8 @@ class Outcomes:
     def abandoned(self, mail: Claimed) -> Mark | None:
         """Return the outcome to record for an email whose mailer died while sending it.
 
-        None if the email may be sent now, as after the first time: for a single crash, the delay of
-        the lease is sufficient.
+        The result is None if the email may be sent now, as after the first crash, for which the
+        delay of the lease is sufficient.
         """
         if not mail.taken_over or mail.unsure <= 1:
             return None
@@ -93,8 +94,8 @@ class Outcomes:
             if isinstance(failure, SenderRefused) and failure.permanent:
                 return self._given_up(mail, failure)
             return self._deferred(mail, failure)
-        # Attributed to the server until there is evidence against the email: not counted as an
-        # attempt.
+        # The failure is attributed to the server until there is evidence against the email, and is
+        # not counted as an attempt.
         delay = retry_delay(self.evidence.doubtful, jitter=_jitter(), longest=LONGEST_DOUBT)
         fields = self._fields(mail) | {"reason": str(failure), "delay": delay}
         log.info("mail returned to the queue", extra=fields)

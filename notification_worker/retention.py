@@ -6,7 +6,7 @@ from notification_worker.domain import Status
 from notification_worker.models import Notification
 from notification_worker.settings import MailerSettings
 
-#: A pending email is never deleted.
+#: The retention rule of emails. A pending email is never deleted.
 NOTIFICATIONS = RetentionRule(
     table=Notification.metadata.tables[Notification.__tablename__],
     since=Notification.created_at.expression,
@@ -17,7 +17,7 @@ RULES = (INBOX, NOTIFICATIONS)
 
 
 def retention(settings: MailerSettings) -> Retention:
-    """Return the deletion of the service's old rows; it connects at its first pass."""
+    """Return the deletion of the service's old rows, which connects at its first pass."""
     days = {
         INBOX: settings.inbox_retention_days,
         NOTIFICATIONS: settings.notification_retention_days,

@@ -1,4 +1,4 @@
-"""The mailer's settings, in addition to those of every service."""
+"""The mailer's settings, in addition to the settings of every service."""
 
 import ssl
 from enum import StrEnum
@@ -19,10 +19,10 @@ class Tls(StrEnum):
     """The encryption of the connection to the mail server."""
 
     NONE = "none"
-    #: In plaintext until the command STARTTLS; a server that does not support STARTTLS receives no
-    #: email.
+    #: The connection is in plaintext until the command STARTTLS. A server that does not support
+    #: STARTTLS receives no email.
     STARTTLS = "starttls"
-    #: From the first byte.
+    #: The connection uses TLS from the first byte.
     IMPLICIT = "implicit"
 
 
@@ -32,8 +32,8 @@ class MailerSettings(DedupWindow, ServiceSettings):
     smtp_host: str = Field("127.0.0.1", min_length=1)
     smtp_port: int = Field(25, ge=1, le=65535)
     #: Seconds for each step before the first email: connection, greeting, TLS, EHLO, login. Servers
-    #: that delay their greeting intentionally take half of this time. The detection of an outage
-    #: may take all of it.
+    #: that intentionally delay their greeting take half of this time. The detection of an outage
+    #: may take all of this time.
     smtp_connect_timeout: float = Field(60.0, gt=0, le=3600)
     #: Seconds for the reply to MAIL and to RCPT, as RFC 5321 (4.5.3.2) recommends: a server may
     #: query other servers about an address. Only this connection waits.
@@ -41,35 +41,40 @@ class MailerSettings(DedupWindow, ServiceSettings):
     smtp_rcpt_timeout: float = Field(300.0, gt=0, le=3600)
     #: Seconds for the reply to DATA (RFC 5321).
     smtp_data_timeout: float = Field(120.0, gt=0, le=3600)
-    #: Seconds to send the content (RFC 5321, for each block: these emails have one).
+    #: Seconds to send the content. RFC 5321 recommends this value for each block, and these emails
+    #: have only one.
     smtp_block_timeout: float = Field(180.0, gt=0, le=3600)
     #: Seconds for the reply to the content (RFC 5321). A client that gives up before the server
     #: replies sends the email twice.
     smtp_accept_timeout: float = Field(600.0, gt=0, le=3600)
-    #: Maximum number of connections. One sends the emails; the others are opened while it waits for
-    #: a slow reply. Fewer than the ten that mail servers commonly allow per client.
+    #: Maximum number of connections. One of them sends the emails. The rest are opened only while
+    #: it waits for a slow reply. The value is below the ten connections that mail servers commonly
+    #: allow per client.
     smtp_connections: int = Field(8, ge=1, le=100)
-    #: `Name <name@domain>`: emails are signed with the name, and Message-IDs contain the domain.
+    #: The sender, as `Name <name@domain>`. Emails are signed with the name, and Message-IDs contain
+    #: the domain.
     mail_from: str
-    #: The address of the operator, for emails about suspected orders. None means `mail_from`, where
-    #: replies of customers arrive.
+    #: The address of the operator, for emails about suspected orders. None means `mail_from`, the
+    #: address at which customers' replies arrive.
     operator_email: str | None = None
     #: Maximum number of attempts. With the delays of `domain.retry_delay`, the last attempt is
-    #: about two days after the first: as long as mail servers retry, and long enough for a mailbox
-    #: that is full for a weekend.
+    #: about two days after the first. Mail servers retry for as long, and a mailbox may be full for
+    #: a weekend.
     mail_max_attempts: int = Field(230, ge=1, le=100_000)
-    #: Days after an email was recorded, unless it is pending. A quarter, in which customers ask
-    #: about their emails; a row contains their address.
+    #: Days for which emails are kept after they were recorded, unless they are pending. The default
+    #: is a quarter of a year, in which customers ask about their emails. A row contains the
+    #: customer's address.
     notification_retention_days: int = Field(90, ge=1, le=3650)
-    #: Only for a mail server that requires a login.
+    #: The user name and password, which only some mail servers require.
     smtp_username: str | None = None
     smtp_password: SecretStr | None = Field(None, validate_default=True)
-    #: The older name of `SMTP_TLS=starttls`.
+    #: The older form of `SMTP_TLS=starttls`.
     smtp_starttls: bool = False
     #: The encryption of the connection; the server's certificate and name are verified. None means
     #: the value of `smtp_starttls`.
     smtp_tls: Tls | None = Field(None, validate_default=True)
-    #: The certificate of the CA that issued the server's; by default the system's CA certificates.
+    #: The certificate of the CA that issued the server's certificate. The default is the system's
+    #: CA certificates.
     smtp_ca_file: CaFile | None = Field(None, validate_default=True)
 
     @field_validator("mail_from")
@@ -85,7 +90,7 @@ class MailerSettings(DedupWindow, ServiceSettings):
 
     @property
     def operator(self) -> str:
-        """The operator's address."""
+        """The address of the operator."""
         return self.operator_email or address.sender(self.mail_from).addr_spec
 
     @field_validator("smtp_password")
@@ -122,7 +127,7 @@ class MailerSettings(DedupWindow, ServiceSettings):
 
     @property
     def smtp_limits(self) -> Limits:
-        """Seconds for each step of one email."""
+        """The limits of the steps of one email, in seconds."""
         return Limits(
             mail=self.smtp_mail_timeout,
             rcpt=self.smtp_rcpt_timeout,

@@ -10,6 +10,6 @@ app = make_worker(
     HANDLERS,
     ServiceSettings,
     config="celeryconfig.worker",
-    # This delay is negligible, because a mail server takes seconds to deliver an email.
+    # This interval is negligible, because a mail server takes seconds to deliver an email.
     batch_interval=0.25,
 )

@@ -34,12 +34,12 @@ class App(OpenAPI):
     """A Flask app without asynchronous functions."""
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function unchanged; Flask would check on each request whether it is async."""
+        """Return the function unchanged: Flask would check at each request whether it is async."""
         return func
 
 
 def create_app(settings: ApiSettings | None = None) -> OpenAPI:
-    """Return the API; the default settings are those of the environment."""
+    """Return the API; by default, its settings come from the environment."""
     settings = settings or load(ApiSettings)
     configure_logging(settings.log_level)
     tracing.start("order-api", settings)
@@ -60,7 +60,8 @@ def create_app(settings: ApiSettings | None = None) -> OpenAPI:
         settings.prometheus_multiproc_dir,
         release=settings.release,
         certificates=Certificates(sources(settings)),
-        # Not the requests' engine: metrics must be served while the database does not respond.
+        # Metrics have their own engine, because they must be served while the database does not
+        # respond.
         database=database.sessions(database.scrape_engine(settings)),
     )
     app.config["MAX_CONTENT_LENGTH"] = BODY_LIMIT

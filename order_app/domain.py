@@ -1,8 +1,8 @@
 """The order: its states and the transitions between them, as pure functions on frozen values.
 
 PENDING becomes CONFIRMED or CANCELLED. CONFIRMED becomes CANCELLED at the request of the customer
-or of an operator, or SHIPPED when the goods have left. SHIPPED and CANCELLED are final.
-Late and duplicate transitions are no-ops: the functions return the order unchanged.
+or of an operator, or SHIPPED when the goods have left the warehouse. SHIPPED and CANCELLED are
+final. Late and duplicate transitions are no-ops: the functions return the order unchanged.
 """
 
 from dataclasses import dataclass, replace
@@ -33,17 +33,17 @@ class Reason(StrEnum):
     CUSTOMER = "customer"
     #: The order was still PENDING at its deadline.
     DEADLINE = "deadline"
-    #: An operator cancelled the order; the operator's own words are stored separately.
+    #: An operator cancelled the order. The operator's explanation is stored separately.
     OPERATOR = "operator"
 
 
 def status_of(stored: str) -> Status | str:
-    """Return a stored status; a status that only a newer release defines remains a string."""
+    """Return a stored status. A status that only a newer release defines remains a string."""
     return Status(stored) if stored in frozenset(Status) else stored
 
 
 def reason_of(stored: str | None) -> Reason | str | None:
-    """Return a stored reason; a reason that only a newer release defines remains a string."""
+    """Return a stored reason. A reason that only a newer release defines remains a string."""
     return Reason(stored) if stored in frozenset(Reason) else stored
 
 

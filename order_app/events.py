@@ -32,7 +32,7 @@ UNDATED = datetime(2000, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """The cause of a change of an order: a request from `client_ip`, a timer, or an event."""
+    """The cause of a change to an order: a request from `client_ip`, a timer, or an event."""
 
     traceparent: str | None = None
     event_id: UUID | None = None
@@ -95,8 +95,8 @@ def decided(
         sequence=sequence,
         traceparent=cause.traceparent,
         causationid=cause.event_id,
-        # The same time as in the order's row, to the microsecond: totals by time from events
-        # equal totals from orders.
+        # The time equals the time in the order's row, to the microsecond, so that totals by time
+        # are the same from events and from orders.
         time=order.shipped_at or order.decided_at,
         data=_decision(order, shortages),
     )

@@ -21,7 +21,8 @@ def on_answers(session: Session, answers: Sequence[Event]) -> None:
     """
     runs = [(contract, list(run)) for contract, run in groupby(answers, key=lambda e: type(e.data))]
     if len(runs) > 1 or runs[0][0] is StockRejected:
-        # All together: otherwise, orders would be locked in order of arrival, and could deadlock.
+        # All orders are locked together. If they were locked in order of arrival, batches could
+        # deadlock.
         use_cases.hold(session, {event.subject for event in answers})
     for contract, run in runs:
         if contract is StockReserved:
@@ -39,11 +40,11 @@ def _apply(session: Session, event: Event) -> None:
                 session, event.subject, Reason.OUT_OF_STOCK, cause=cause, shortages=shortages
             )
         case _:
-            # Raises an error if the order does not exist.
+            # This raises an error if the order does not exist.
             use_cases.get(session, event.subject)
 
 
-# The same handler for all types, so that a batch locks all its orders together, sorted by id.
+# All types have the same handler, so that a batch locks all its orders together, sorted by id.
 HANDLERS: Handlers = dict.fromkeys(
     (StockReserved, StockRejected, StockReleased), BatchHandler(on_answers)
 )

@@ -13,17 +13,18 @@ from order_app.domain import Status
 from order_app.settings import ApiSettings
 from order_app.storage.models import LineRow, OrderRow
 
-#: Time for the replies of the inventory after a restore: the order service is still stopped.
+#: Time for the replies of the inventory after a restore, during which the order service is still
+#: stopped.
 GRACE = timedelta(hours=1)
 
 _Later = OrderConfirmed | OrderCancelled | OrderShipped
 
 
 def restore(session: Session, events: Sequence[Event], _causes: object) -> None:
-    """Write the orders that these events describe, and the later states of existing orders.
+    """Write the orders that these events describe, or their later states if the orders exist.
 
-    Events are in the sequence of their publication. Each event repeats the content of its order, so
-    an order exists even if its first event is lost.
+    Events must be in the order of their publication. Each event repeats the content of its order,
+    so an order exists even if its first event is lost.
     """
     known = select(OrderRow).where(OrderRow.id.in_({event.subject for event in events}))
     rows = {row.id: row for row in session.scalars(known.order_by(OrderRow.id).with_for_update())}
@@ -46,7 +47,7 @@ def extend_deadlines(session: Session) -> None:
 
 
 def _deadline(session: Session) -> timedelta:
-    """Return the time limit of the newest decided order, because events do not contain it."""
+    """Return the time limit of the newest decided order; events do not contain the limit."""
     newest_first = (
         select(OrderRow.deadline_at - OrderRow.created_at)
         .where(OrderRow.status != Status.PENDING)

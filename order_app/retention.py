@@ -20,13 +20,13 @@ RULES = (OUTBOX, INBOX, IDEMPOTENCY_KEYS)
 class RelaySettings(PublishedVersions, DedupWindow, OutboxSettings):
     """The settings of the order relay, which also deletes old rows."""
 
-    #: Days. A client that repeats a request after this time places a second order; clients do not
-    #: keep retrying for a month.
+    #: Days for which idempotency keys are kept. A client that repeats a request after this time
+    #: places a second order, but clients do not keep retrying for a month.
     idempotency_key_retention_days: int = Field(30, ge=1, le=3650)
 
 
 def retention(settings: RelaySettings) -> Retention:
-    """Return the retention of the order service; it connects to the database in its first pass."""
+    """Return the retention of the order service, which connects at its first pass."""
     days = {
         OUTBOX: settings.outbox_retention_days,
         INBOX: settings.inbox_retention_days,

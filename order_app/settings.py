@@ -32,8 +32,8 @@ CREATED = tuple(t for t in ORDER.published_types if t in versions.versions("orde
 class PublishedVersions(Settings):
     """The versions in which the order service publishes an event with several versions."""
 
-    #: Versions of `order.created`: each order's event is published in each of them, with the same
-    #: id. Only the first, until every consumer accepts the second.
+    #: The versions of `order.created` in which the event of each order is published, with the same
+    #: id. The default is only the first, until every consumer accepts the second.
     order_created_versions: Annotated[
         tuple[Annotated[str, AfterValidator(_published_version)], ...],
         NoDecode,
@@ -50,42 +50,44 @@ class PublishedVersions(Settings):
 class ApiSettings(PublishedVersions, DatabaseSettings):
     """The settings of the API, which does not connect to the broker."""
 
-    #: Seconds for which an order may be PENDING before it is cancelled. Longer than all retry tiers
-    #: together, so a service that was down for minutes can still reply in time.
+    #: Seconds for which an order may be PENDING before it is cancelled. The time is longer than all
+    #: retry tiers together, so that a service that was down for minutes can still reply in time.
     order_deadline: float = Field(900.0, gt=0, le=30 * 86_400)
     #: ISO 4217 codes of the currencies in which customers may order, separated by commas.
     order_currencies: Annotated[
         tuple[Currency, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)
     ] = ("AUD", "CAD", "CHF", "CZK", "DKK", "EUR", "GBP", "JPY", "NOK", "PLN", "SEK", "USD")
-    #: Database connections of one API process. New orders have a separate pool of the same size,
-    #: of which one connection is used at a time. A request waits while all connections are in use.
+    #: Maximum number of database connections of one API process. New orders have a separate pool of
+    #: the same size, of which one connection is used at a time. While all connections are in use,
+    #: further requests wait.
     api_pool_size: int = Field(4, ge=1, le=100)
-    #: Seconds for which a process caches the API keys: a revoked key may be accepted for this long.
-    #: In return, a request needs no query to check its key.
+    #: Seconds for which a process caches the API keys, so that requests need no query to check
+    #: their keys. A revoked key may be accepted for this time.
     api_key_lifetime: float = Field(5.0, ge=0, le=300)
-    #: Requests of one key per minute and process. The default is 100 per second, at 1 to 2 ms of
-    #: CPU time each, so that a client in an endless loop leaves most of the process to other
-    #: clients. A shop that needs more can raise the limit for all keys.
+    #: Maximum number of requests of one key per minute and process. The default is 100 per second,
+    #: each of which takes 1 to 2 ms of CPU time, so a client in an endless loop leaves most of the
+    #: process to other clients. A shop that needs more can raise the limit for all keys.
     api_rate_limit: int = Field(6_000, ge=1, le=10_000_000)
-    #: Writing requests in progress in one process: the work of a fifth of a second. Additional
-    #: requests are rejected with 503, so that the waiting requests are handled in time.
+    #: Maximum number of writing requests in progress in one process, which is the work of a fifth
+    #: of a second. Additional requests are rejected with 503, so that the waiting requests are
+    #: handled in time.
     api_queue_limit: int = Field(100, ge=1, le=10_000)
-    #: Reading requests in progress in one process, in addition. A page of 100 orders costs as much
-    #: as 15 new orders, and 20 pages take a fifth of a second.
+    #: Maximum number of additional, reading requests in progress in one process. A page of 100
+    #: orders costs as much as 15 new orders, and 20 pages take a fifth of a second.
     api_read_limit: int = Field(20, ge=1, le=10_000)
-    #: Seconds after which a connection without a complete request head is closed. Longer than the
-    #: idle timeout of a proxy in front of the API (usually 60): the proxy closes the connection
-    #: first, so no request arrives on a connection that is being closed.
+    #: Seconds after which a connection without a complete request head is closed. The time is
+    #: longer than the idle timeout of a proxy in front of the API (usually 60), so the proxy closes
+    #: the connection first, and no request arrives on a connection that is being closed.
     api_idle_timeout: int = Field(75, ge=1, le=3_600)
-    #: Proxies between the clients and the API: this many addresses are trusted, from the right of
-    #: `X-Forwarded-For`. The default is 0, because clients can send any value in that header, and
-    #: the number of proxies depends on the deployment.
+    #: Number of proxies between the clients and the API, which is the number of addresses that are
+    #: trusted, from the right of `X-Forwarded-For`. The default is 0, because clients can send any
+    #: value in that header, and the number of proxies depends on the deployment.
     api_trusted_proxies: int = Field(0, ge=0, le=10)
-    #: Traces recorded per second, process and route, of which placing orders is one. A trace takes
-    #: a tenth of the CPU time of its order, and above this rate additional traces provide little
-    #: information. Failures, and effects on an order more than 2 seconds after their cause, are
-    #: always recorded.
+    #: Maximum number of traces recorded per second, process and route; placing an order is one of
+    #: the routes. A trace takes a tenth of the CPU time of its order, and above this rate,
+    #: additional traces provide little information. Failures, and effects on an order more than 2
+    #: seconds after their cause, are always recorded.
     traces_per_second: int = Field(20, ge=0, le=10_000)
-    #: The directory in which the API's processes share their metrics; empty at start. Required for
-    #: more than one process.
+    #: The directory in which the API's processes share their metrics, which must be empty at start.
+    #: It is required for more than one process.
     prometheus_multiproc_dir: Path | None = None

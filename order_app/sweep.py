@@ -21,20 +21,22 @@ from order_app.use_cases import sweep_deadlines
 
 log = logging.getLogger(__name__)
 
-#: The number of orders cancelled in one transaction: few enough to hold the locks briefly.
+#: Maximum number of orders that are cancelled in one transaction, which is low so that locks are
+#: held only briefly.
 BATCH = 100
 
-#: The grace period after a deadline: after an outage of the broker, an order's event may just have
-#: been published, and the reply may be in flight. Together with the loop's interval of a second, it
-#: is well within the five seconds after which no order is PENDING.
+#: The grace period after a deadline. After an outage of the broker, an order's event may just have
+#: been published, and the reply may be in flight. Together with the loop's interval of a second,
+#: the grace period is well within the five seconds after which no order may be PENDING.
 GRACE = timedelta(seconds=2)
 
-#: Seconds without a successful sweep after which orders may be overdue only because of an outage of
-#: this process or of the database.
+#: Seconds without a successful sweep that count as an outage of this process or of the database.
+#: After such an outage, orders may be overdue only because of the outage.
 ABSENCE = 3.0
 
-#: Seconds after such an outage during which the sweep does not cancel orders, while relays and
-#: workers resume and decide them. The limit of five seconds holds for deadlines after that time.
+#: Seconds after such an outage during which the sweep does not cancel orders, so that relays and
+#: workers can resume and decide them. The limit of five seconds applies to deadlines after that
+#: time.
 RETURN = 4.0
 
 #: Seconds between sweeps that start with the earliest deadline. The other sweeps start shortly
@@ -42,20 +44,22 @@ RETURN = 4.0
 FULL_INTERVAL = 60.0
 
 #: The maximum number of orders that are put off until the next full sweep because they could not be
-#: cancelled. With more, the cause is not the orders.
+#: cancelled. If there are more, the orders are not the cause.
 MOST_FAILED = 1_000
 
 
 class Sweep:
-    """The cancellation of overdue orders, a batch at a time."""
+    """The cancellation of overdue orders, one batch at a time."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
-        #: `time.monotonic()` of the last success, and of the first success after an outage.
+        #: The times (`time.monotonic()`) of the last success, and of the first success after an
+        #: outage.
         self._last_success: float | None = None
         self._back_since = 0.0
         self._scan = BoundedScan()
-        #: `time.monotonic()` from which the next sweep starts with the earliest deadline.
+        #: The time (`time.monotonic()`) from which the next sweep starts with the earliest
+        #: deadline.
         self._next_full = 0.0
         #: The orders that could not be cancelled since the last full sweep.
         self._failed: set[UUID] = set()
@@ -65,7 +69,7 @@ class Sweep:
 
         The first call, and the calls in the following `RETURN` seconds, do not cancel orders. A
         database error is logged, and the next step retries. An order that cannot be cancelled is
-        logged and put off until the next full sweep, so that it does not keep others PENDING.
+        logged and put off until the next full sweep, so that it does not keep other orders PENDING.
         """
         swept = 0
         try:
@@ -85,7 +89,8 @@ class Sweep:
                 # An outage ends only when the database replies.
                 session.connection().exec_driver_sql("SELECT")
             self._back_since = time.monotonic()
-            # The database may be a different one, with different orders.
+            # The next sweep is a full sweep, because the connection may lead to another database
+            # with different orders.
             self._next_full = 0.0
         return now - self._back_since > RETURN
 
@@ -110,7 +115,7 @@ class Sweep:
 
     def _put_off(self, failed: Mapping[UUID, Exception]) -> None:
         self._failed.update(failed)
-        # One line for each batch: a bug affects all its orders.
+        # One line is logged for each batch, because a bug affects all its orders.
         for order_id, error in islice(failed.items(), 1):
             log.error(
                 "overdue orders not cancelled",

@@ -24,7 +24,7 @@ from order_app.storage.models import CancellationRow, OrderRow, ShipmentRow
 
 
 class UnknownOrder(Permanent):
-    """There is no order with this id."""
+    """No order has this id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Position:
-    """The position of an order in the list of all orders, newest first."""
+    """The position of an order in the list of all orders, which is sorted newest first."""
 
     created_at: datetime
     id: UUID
@@ -46,7 +46,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A page of a list of orders, and the position after which the next page starts, if any."""
+    """A page of a list of orders, and the position at which it ends if another page follows."""
 
     orders: tuple[Order, ...]
     next: Position | None
@@ -122,7 +122,7 @@ def cancel_as_operator(session: Session, order_id: UUID, *, reason: str, operato
     """Cancel an order for an operator's reason if still possible, and return its current state.
 
     `reason` is stored with the operator's name, and is not part of the event, which continues the
-    trace of the request that placed the order. Cancelling the order again changes nothing. Raise
+    trace of the request that placed the order. Cancelling the order again has no effect. Raises
     `UnknownOrder`.
     """
     row = _locked(session, order_id)
@@ -137,7 +137,7 @@ def cancel_as_operator(session: Session, order_id: UUID, *, reason: str, operato
 
 
 def why_not_cancelled(order: Order, reason: Reason) -> str | None:
-    """Return the reason why the order is not cancelled for `reason`, or None if it is."""
+    """Return why the order is not cancelled for `reason`, or None if it is."""
     match order.status:
         case Status.CANCELLED:
             is_cancelled = order.reason == reason
@@ -159,7 +159,7 @@ def ship_as_operator(session: Session, order_id: UUID, *, operator: str) -> Orde
     """Mark a CONFIRMED order as shipped by an operator, and return its current state.
 
     The operator's name is stored, and is not part of the event, which continues the trace of the
-    request that placed the order. Shipping the order again changes nothing. Raises `UnknownOrder`.
+    request that placed the order. Shipping the order again has no effect. Raises `UnknownOrder`.
     """
     row = _locked(session, order_id)
     now = orders.moment(session)
@@ -170,7 +170,7 @@ def ship_as_operator(session: Session, order_id: UUID, *, operator: str) -> Orde
 
 
 def why_not_shipped(order: Order) -> str | None:
-    """Return the reason why `ship` did not ship the order, or None if it is SHIPPED."""
+    """Return why `ship` did not ship the order, or None if it is SHIPPED."""
     match order.status:
         case Status.SHIPPED:
             return None
@@ -208,9 +208,9 @@ def sweep_deadlines(
     """Cancel up to `limit` orders that are PENDING `grace` after their deadline.
 
     Deadlines before `since`, and the orders `without`, are skipped. An order that cannot be
-    cancelled does not prevent the cancellation of others. Raises the errors of an outage. Deadlines
-    are compared with the database's clock. Sweeps can run concurrently: each skips the orders that
-    another sweep has locked.
+    cancelled does not prevent the cancellation of other orders. Raises the errors of an outage.
+    Deadlines are compared with the database's clock. Sweeps can run concurrently: each skips the
+    orders that another sweep has locked.
     """
     due = func.now() - grace
     overdue = (
@@ -226,7 +226,7 @@ def sweep_deadlines(
         .with_for_update(skip_locked=True)
     )
     rows = session.scalars(overdue).all()
-    # Read before a rollback to a savepoint discards the state of the rows.
+    # The ids are read before a rollback to a savepoint discards the state of the rows.
     ids = [row.id for row in rows]
     failed: dict[UUID, Exception] = {}
     if _cancel_overdue(session, rows):
@@ -237,7 +237,7 @@ def sweep_deadlines(
 
 
 def _cancel_overdue(session: Session, rows: Sequence[OrderRow]) -> Exception | None:
-    """Cancel all the locked orders, or none of them, and return the error that prevented it."""
+    """Cancel either all or none of the locked orders, and return the error that prevented it."""
     try:
         with session.begin_nested():
             now = orders.moment(session)
@@ -245,8 +245,8 @@ def _cancel_overdue(session: Session, rows: Sequence[OrderRow]) -> Exception | N
                 for row in rows:
                     order = domain.cancel(row.to_domain(), Reason.DEADLINE, now=now)
                     _decide(session, row, order, Cause(traceparent=row.traceparent))
-            # The events are written with the next statement: here, so that their errors stay within
-            # the savepoint.
+            # The events would be written with the next statement. They are written here, so that
+            # their errors stay within the savepoint.
             session.connection().exec_driver_sql("SELECT")
     except Exception as error:
         if outages.reason(error) or outages.contention(error):
@@ -264,7 +264,8 @@ def get(session: Session, order_id: UUID) -> Order:
 
 
 def _locked(session: Session, order_id: UUID) -> OrderRow:
-    # An earlier event of the same transaction may have loaded the row: read its current state.
+    # Read the current state of the row, which an earlier event of the same transaction may have
+    # loaded.
     row = session.get(OrderRow, order_id, with_for_update=True, populate_existing=True)
     if row is None:
         raise UnknownOrder

@@ -1,4 +1,4 @@
-"""PROCESS: the source of ticks. Several may run: ticks are only hints, and coalesce."""
+"""PROCESS: the source of ticks. Several may run, because ticks are only hints, and coalesce."""
 
 from celery.schedules import schedule
 

@@ -26,7 +26,7 @@ class PunctualScheduler(Scheduler):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        # Celery's own producer would connect, and wait until that succeeds.
+        # Celery's own producer would connect, and would wait until it succeeds.
         self.__dict__["producer"] = None
 
     def adjust(self, n: float, drift: float = 0.0) -> float:
@@ -34,7 +34,7 @@ class PunctualScheduler(Scheduler):
         return n + drift if n else n
 
     def apply_entry(self, entry: ScheduleEntry, **_: object) -> None:
-        """Send a tick, or drop it. The state of the broker never causes an exception."""
+        """Send a tick, or drop it; never raise because of the broker's state."""
         self.ticks.send(entry.task)
 
     @cached_property

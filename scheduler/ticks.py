@@ -1,4 +1,4 @@
-"""Ticks as messages. A late tick is worthless, so sending never waits."""
+"""Ticks as messages. A late tick is useless, so sending never waits."""
 
 from uuid import uuid4
 
@@ -25,7 +25,7 @@ class Ticks:
     def of(cls, app: Celery, *, heartbeat: int, exchange: str = TICKS.name) -> "Ticks":
         """Return the publisher of an app's ticks, which connects at the first tick."""
 
-        # With heartbeats, a connection whose peer has disappeared is detected and replaced.
+        # Heartbeats detect a connection whose peer has disappeared, so that it is replaced.
         def connect() -> Connection:
             connection: Connection = app.connection_for_write(heartbeat=heartbeat)
             return connection

@@ -30,7 +30,7 @@ PROTOBUF = "application/x-protobuf"
 #: Seconds between two deletions of old spans.
 FORGET_INTERVAL = 60.0
 
-#: Database connections, one for each thread of the server.
+#: Number of database connections, one for each thread of the server.
 _POOL_SIZE = 4
 
 
@@ -47,7 +47,7 @@ def create_app(settings: SpanStoreSettings | None = None) -> Flask:
 
 
 class _Retention:
-    """Periodic deletion of old spans when new ones arrive, as only then does the table grow."""
+    """Periodic deletion of old spans, when new spans arrive: only then does the table grow."""
 
     def __init__(self, age: timedelta) -> None:
         self._age = age
@@ -89,7 +89,7 @@ def _serve(app: Flask, sessions: Sessions, retention: _Retention) -> None:
     @app.errorhandler(psycopg2.Error)
     @app.errorhandler(PoolTimeout)
     def database_down(error: Exception) -> Response:
-        # 503: the sender retries.
+        # The status is 503, after which the sender retries.
         log.error("span store database failed", extra={"exception": type(error).__name__})
         return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, "the database is unavailable")
 

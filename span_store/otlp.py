@@ -14,10 +14,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from common.events import CATALOGUE
 from eventbus.errors import ExpectedError
 
-#: Bytes of a request after decompression: a small request must not exhaust the memory.
+#: Maximum size of a request after decompression, in bytes, so that a small request cannot exhaust
+#: the memory.
 SIZE_LIMIT = 16 * 1024 * 1024
 
-#: Characters of an order's id that are stored for the search; PostgreSQL does not index long texts.
+#: Maximum number of characters of an order's id that are stored for the search. PostgreSQL does not
+#: index long texts.
 _ORDER_ID_LIMIT = 100
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,7 +47,7 @@ def rows(body: bytes, *, gzip: bool) -> list[Row]:
 
 
 def _inflated(body: bytes) -> bytes:
-    # 16: only the gzip format.
+    # Adding 16 restricts the decompressor to the gzip format.
     inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
         inflated = inflate.decompress(body, SIZE_LIMIT)
@@ -83,7 +85,7 @@ def _row(span: Span, service: str) -> Row:
 
 
 def _name(kinds: Any, number: int) -> str:
-    """Return the name of a value; a value of a later version of OTLP counts as the default, 0."""
+    """Return the name of a value. A value of a later version of OTLP counts as the default, 0."""
     return str(kinds.Name(number if number in kinds.values() else 0))
 
 

@@ -16,13 +16,15 @@ from sqlalchemy.orm import Session
 from eventbus.database.db import Sessions, transaction
 from span_store.models import SpanRow
 
-#: Rows that are deleted in one transaction, so that it is short; the next request deletes more.
+#: Maximum number of rows that are deleted in one transaction, which is therefore short. The next
+#: request deletes more.
 DELETION = 10_000
 
-#: Traces shown for one order: its creation, its cancellation, and events sent again manually.
+#: Maximum number of traces shown for one order: its creation, its cancellation, and events that
+#: were sent again manually.
 TRACES = 20
 
-#: Spans shown of all these traces. An order that is retried often has a hundred.
+#: Maximum number of spans shown for all these traces. An order that is retried often has a hundred.
 SPANS = 2_000
 
 _TRACE_ID = re.compile("[0-9a-f]{32}")
@@ -33,7 +35,7 @@ _ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 
 def keep(sessions: Sessions, rows: Sequence[dict[str, Any]]) -> None:
-    """Store these spans. A span that is already stored (sent twice) is not changed."""
+    """Store these spans. A span that is already stored, because it was sent twice, is unchanged."""
     if not rows:
         return
     try:
@@ -63,7 +65,7 @@ def _field(value: Any) -> str:
 
 
 def forget(session: Session, age: timedelta) -> int:
-    """Delete up to `DELETION` spans that were received longer ago; return their number."""
+    """Delete up to `DELETION` spans that were received longer ago, and return their number."""
     old = select(SpanRow.trace_id, SpanRow.span_id).where(SpanRow.received_at < func.now() - age)
     key = tuple_(SpanRow.trace_id, SpanRow.span_id)
     deletion = delete(SpanRow).where(key.in_(old.limit(DELETION)))
@@ -74,8 +76,8 @@ def forget(session: Session, age: timedelta) -> int:
 def find(session: Session, order_or_trace: str) -> list[SpanRow]:
     """Return the spans of an order's traces, or of one trace, sorted by their start.
 
-    At most `SPANS` spans are returned. Those that name the order are preferred: a client chooses
-    the trace of its requests, and may place thousands of orders in one trace.
+    At most `SPANS` spans are returned. The spans that name the order are preferred, because a
+    client chooses the trace of its requests, and may place thousands of orders in one trace.
     """
     id_ = order_or_trace.lower()
     trace_ids = [id_] if _TRACE_ID.fullmatch(id_) else []
@@ -83,7 +85,7 @@ def find(session: Session, order_or_trace: str) -> list[SpanRow]:
         select(SpanRow).where(SpanRow.order_id == id_).order_by(SpanRow.started_at).limit(SPANS)
     ).all()
     trace_ids += list(dict.fromkeys(span.trace_id for span in own))[:TRACES]
-    # Without an order: the first spans in the index are read, and no further ones.
+    # Without an order, only the first spans in the index are read.
     others = select(SpanRow).where(SpanRow.trace_id.in_(trace_ids)).limit(SPANS)
     spans = dict.fromkeys(
         span for span in (*own, *session.scalars(others)) if span.trace_id in trace_ids

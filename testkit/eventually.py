@@ -55,7 +55,7 @@ def becomes(value: Callable[[], object], expected: object) -> None:
 
 
 def never(claim: Callable[[], object], *, during: float) -> None:
-    """Call `claim` repeatedly for `during` seconds; it must never raise an exception."""
+    """Call `claim` repeatedly for `during` seconds. It must never raise an exception."""
     deadline = time.monotonic() + during
     while time.monotonic() < deadline:
         claim()

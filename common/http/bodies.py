@@ -1,4 +1,4 @@
-"""Request bodies that are still arriving; they are limited in time and size, and need no thread."""
+"""Request bodies that are still arriving, with limits of time and size, and without a thread."""
 
 import time
 from collections.abc import Callable
@@ -7,24 +7,26 @@ from http import HTTPStatus
 from threading import Lock, Thread
 from typing import Any
 
-#: Seconds for a body to arrive: `_START`, and one for each `_PACE` bytes of its announced length,
-#: up to `_LONGEST`. Even a poor mobile connection is faster.
+#: The time limit for the arrival of a body is `_START` seconds, plus one second for each `_PACE`
+#: bytes of its announced length, and at most `_LONGEST` seconds. Even a poor mobile connection is
+#: faster.
 _START = 5.0
 _PACE = 16 * 1024
 _LONGEST = 30.0
 
-#: Chunks of a body: each costs a wake-up of a thread.
+#: Maximum number of chunks of a body, each of which costs a wake-up of a thread.
 _CHUNKS = 2_000
 
-#: Bodies that can arrive at the same time in one process. Beyond this number, the oldest is
-#: refused: an ordinary body takes milliseconds, and memory and connections are limited.
+#: Maximum number of bodies that can arrive at the same time in one process. Beyond this number, the
+#: oldest is refused, because an ordinary body takes milliseconds, and memory and connections are
+#: limited.
 _AT_ONCE = 500
 
 #: Seconds between two checks of the deadlines.
 _TICK = 0.5
 
-#: Receives a body, or the status of a refusal: 408 if the body is slow, 400 if it is cut off, 413
-#: if it is too large.
+#: A function that receives a body, or the status of a refusal: 408 if the body is slow, 400 if it
+#: is incomplete, 413 if it is too large.
 Done = Callable[[bytes | HTTPStatus], None]
 
 
@@ -42,7 +44,7 @@ class _Body:
 class Bodies:
     """The arriving bodies of one process, over granian's RSGI protocol.
 
-    `done` is called once for each body: with the whole body, or with the status of a refusal.
+    `done` is called once for each body, with the complete body or with the status of a refusal.
     """
 
     def __init__(self) -> None:
@@ -107,7 +109,8 @@ class Bodies:
         """Return True to the first caller only: a body is either received or refused."""
         with self._lock:
             is_first = self._arriving.pop(body, body) is None
-        # The future refers to its callback and therefore to this body: neither would ever be freed.
+        # The future refers to its callback, and therefore to this body, so neither would ever be
+        # freed.
         body.future = None
         return is_first
 

@@ -17,6 +17,6 @@ def at_end(app: Flask, close: Callable[[], object]) -> None:
 
 
 def end(app: Flask) -> None:
-    """Close the resources of an app, whose server has answered all requests."""
+    """Close the resources of an app whose server has answered all requests."""
     for close in app.extensions.get(_EXTENSION, ()):
         close()

@@ -1,8 +1,8 @@
 """The HTTP edge: rules that apply to a request before routing.
 
 An app installs the rules itself, so they apply under any server. `common.http.server` adds the
-rules that only a server can apply: it limits the time of a request's body, and distinguishes header
-names that have the same CGI variable.
+rules that only a server can apply: it limits the time for the arrival of a body, and distinguishes
+header names that have the same CGI variable.
 """
 
 import io
@@ -23,9 +23,9 @@ log = logging.getLogger(__name__)
 
 Variables = dict[str, Any]
 
-#: Headers with a single value. HTTP allows proxies and servers to join repeated headers with
-#: commas: a comma in such a header is a repetition. Equal values count as one; different values are
-#: refused.
+#: Headers that must have a single value. HTTP allows proxies and servers to join repeated headers
+#: with commas, so a comma in such a header counts as a repetition. Equal values count as one value,
+#: and different values are refused.
 SINGLE = frozenset(
     {
         "authorization",
@@ -37,7 +37,8 @@ SINGLE = frozenset(
     }
 )
 
-#: Headers with a single value that must not make a request fail: different values count as none.
+#: Headers that must have a single value, but must not make a request fail. Different values count
+#: as no value.
 OPTIONAL = frozenset({"traceparent"})
 
 #: Headers whose CGI variables do not start with `HTTP_`.
@@ -81,7 +82,7 @@ class Refused(HTTPException):
 
 
 class _SkippedBody(io.RawIOBase):
-    """A body that was not received, which must not be treated as an empty one."""
+    """A body that was not received, which must not be treated as an empty body."""
 
     def __init__(self, environ: Variables, reason: str) -> None:
         self._environ = environ
@@ -104,10 +105,10 @@ class _SkippedBody(io.RawIOBase):
 def install(app: Flask, *, admits: Callable[[Mapping[str, Any]], bool] | None = None) -> None:
     """Apply the rules to every request. Must be called before all other checks of requests.
 
-    `admits` returns whether the body of a request with these headers may be needed. Otherwise, or
-    if it raises an exception, the app responds without the body; reading the body then raises
-    `Refused` with 503. It is called without an app context, and must not wait for long: before it
-    returns, the request does not count as one in progress.
+    `admits` returns whether the body of a request with these headers may be needed. If it returns
+    False or raises an exception, the app responds without the body; reading the body then raises
+    `Refused` with 503. The function is called without an app context, and must not wait for long,
+    because the request does not count as being in progress before the function returns.
     """
     app.extensions[_EXTENSION] = admits or (lambda _environ: True)
     inner = app.wsgi_app
@@ -121,9 +122,9 @@ def install(app: Flask, *, admits: Callable[[Mapping[str, Any]], bool] | None = 
 
 
 def admits(app: Flask, environ: Variables) -> bool:
-    """Return whether the app needs the body of a request to respond to it. Never raises.
+    """Return whether the app needs the body of a request to respond to it; never raise.
 
-    If not, `wsgi.input` refuses the request when the app reads it.
+    If it does not, `wsgi.input` refuses the request when the app reads the body.
     """
     try:
         if app.extensions[_EXTENSION](environ):
@@ -140,8 +141,7 @@ def admits(app: Flask, environ: Variables) -> bool:
 def variables(headers: Iterable[tuple[str, str]]) -> Variables:
     """Return the CGI variables of a request's headers, with repeated headers joined.
 
-    A name with an underscore is dropped, because its variable would equal that of the hyphenated
-    name.
+    A name with an underscore is dropped, because the hyphenated name has the same variable.
     """
     environ: Variables = {}
     for name, value in headers:
@@ -149,7 +149,7 @@ def variables(headers: Iterable[tuple[str, str]]) -> Variables:
             continue
         variable = _variable(name)
         if variable in environ:
-            # Only cookies are joined with semicolons.
+            # Repeated cookies are joined with semicolons, and all other headers with commas.
             value = (";" if name == "cookie" else ",").join((environ[variable], value))
         environ[variable] = value
     return environ

@@ -44,7 +44,7 @@ class Requests(CallbackScheduler):
     """A scheduler that passes each request to the app, in the thread in which granian starts it."""
 
     def __init__(self, _loop: Inline, app: Flask, *_: None) -> None:
-        """The other arguments are those of granian's class; they are unused."""
+        """The other arguments, which granian's class has, are unused."""
         super().__init__()
         self._app = app
         self._limit: int = app.config["MAX_CONTENT_LENGTH"]
@@ -59,7 +59,7 @@ class Requests(CallbackScheduler):
         streams.end(self._app)
 
     def watch(self) -> None:
-        """Limit the time of bodies from now on. Must be called after the last fork."""
+        """Start limiting the time of bodies; must be called after the last fork."""
         self._bodies.watch()
 
     def _begin(self, arrived: Any) -> None:
@@ -81,7 +81,7 @@ class Requests(CallbackScheduler):
         if isinstance(body, HTTPStatus):
             edge.refuse(environ, body, _REASONS[body], "body")
             body = b""
-        # A body that was skipped is not empty.
+        # A body that was skipped must not be treated as empty.
         environ.setdefault("wsgi.input", io.BytesIO(body))
         response = _Response()
         try:

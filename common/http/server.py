@@ -1,11 +1,11 @@
 """PROCESS: granian serving a WSGI app under the edge's rules, `python -m common.http.server`.
 
-granian's connections are tasks in Rust: an idle connection, or a request that arrives slowly, does
-not occupy a thread. A request has a thread from its last byte to its response. granian's WSGI
-interface reads bodies in that thread without a limit, exposes the process's environment as headers,
-and joins headers that must remain separate. This server therefore uses the RSGI interface, which
-passes the headers on unchanged, without the event loop that granian puts between a request and its
-thread.
+granian's connections are tasks in Rust, so an idle connection, or a request that arrives slowly,
+does not occupy a thread. A request occupies a thread from its last byte to its response. granian's
+WSGI interface reads bodies in that thread without a limit, exposes the process's environment as
+headers, and joins headers that must remain separate. This server therefore uses the RSGI interface,
+which passes the headers on unchanged, without the event loop that granian puts between a request
+and its thread.
 """
 
 import gc
@@ -35,17 +35,17 @@ from eventbus.settings.addresses import addresses
 from eventbus.settings.base import Settings, load
 from eventbus.telemetry.logs import configure_logging
 
-#: Open connections of a process; additional connections wait until one is closed. Each costs a few
-#: kilobytes.
+#: Maximum number of open connections of a process, each of which costs a few kilobytes. Additional
+#: connections wait until one is closed.
 _CONNECTIONS = 2_000
 
-#: Open files of a process besides its connections.
+#: Maximum number of open files of a process, in addition to its connections.
 _FILES = 500
 
 #: Seconds after which a connection without a complete request head is closed, whether it is new,
-#: slow or kept alive, and a connection whose client does not read its response. Longer than the
-#: idle timeout of common proxies (60), which therefore close first: no request arrives on a
-#: connection that is being closed.
+#: slow or kept alive, and a connection whose client does not read its response. The time is longer
+#: than the idle timeout of common proxies (60), which therefore close first, so no request arrives
+#: on a connection that is being closed.
 IDLE = 75
 
 #: Approximate limit of a request's head, in bytes.
@@ -58,7 +58,7 @@ _GRACE = 25
 #: and announces in each response that the connection will be closed.
 _LINGER = 2.0
 
-#: Its declared type is wrong.
+#: The server, whose declared type is wrong.
 _WORKER: Any = RSGIWorker
 
 
@@ -69,7 +69,7 @@ _WORKER: Any = RSGIWorker
 def main(bind: str, threads: int, module: str) -> None:
     """Serve the app of a module's `create_app`, in one process, until a signal terminates it."""
     configure_logging(load(Settings).log_level)
-    # Before the fork, so the process starts with the imported module.
+    # The module is imported before the fork, so that each process starts with it.
     import_module(module)
     serve(module, bind=bind, processes=1, threads=threads)
 
@@ -103,12 +103,13 @@ def serve(module: str, *, bind: str, processes: int, threads: int, idle: int = I
         websockets=False,
         respawn_failed_workers=True,
         workers_kill_timeout=_GRACE,
-        # Logged as the project's own lines, without the warning about the number of threads, which
-        # is intended.
+        # granian's messages are logged as the project's own lines, without the warning about the
+        # number of threads, which is intended.
         log_level=LogLevels.error,
         log_dictconfig={"loggers": {"_granian": {"propagate": True}}},
     )
-    # Loaded objects are exempt from garbage collection, whose marks would copy their pages.
+    # Loaded objects are exempt from garbage collection, whose marks would copy their pages to each
+    # process.
     server.on_startup(gc.freeze)
     server.serve(_work, target_loader=partial(_app, os.getpid()), wrap_loader=True)
 
@@ -148,7 +149,7 @@ def _work(
     _allow_files()
     specification, listening = sock
     if listening is None:
-        # The worker would do it itself, and not return the socket.
+        # granian's worker would listen by itself, and would not return the socket.
         listening = specification.build()
     _limit_writes(listening, http1_settings.header_read_timeout)
     worker = _WORKER(

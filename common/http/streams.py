@@ -9,12 +9,12 @@ from typing import Any
 
 from flask import Flask, Response
 
-#: Open streams of one process. Each requires a connection, and memory for the messages that its
-#: client has not read.
+#: Maximum number of open streams of one process. Each stream requires a connection, and memory for
+#: the messages that its client has not read.
 LIMIT = 200
 
-#: Seconds after which a stream is closed; a browser opens another. Its login is then checked again,
-#: and the messages that a stalled client has not read are freed.
+#: Seconds after which a stream is closed. A browser then opens another stream. This repeats the
+#: check of its login, and frees the messages that a stalled client has not read.
 LIFETIME = 60.0
 
 _EXTENSION = "event_streams"
@@ -22,7 +22,7 @@ _EXTENSION = "event_streams"
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """A message in full, for a new stream, and as a change of the previous message."""
+    """A message, in full for a new stream, and as a change to the previous message."""
 
     whole: bytes
     change: bytes
@@ -45,7 +45,8 @@ class Stream:
 
     def begin(self, protocol: Any, status: int, headers: list[tuple[str, str]]) -> None:
         """Send the head and the latest message, and leave the stream open."""
-        # Awaited, so a client that disconnects is not reported as the error of a later message.
+        # The result is awaited, so that a client that disconnects is not reported as the error of a
+        # later message.
         disconnected = protocol.client_disconnect()
         opened = _Open(protocol.response_stream(status, headers), time.monotonic() + LIFETIME)
         disconnected.add_done_callback(lambda _future: self._streams.close(opened))
@@ -54,7 +55,8 @@ class Stream:
 
 @dataclass(eq=False)
 class _Open:
-    #: None if the stream is closed: granian closes the connection when no reference is left.
+    #: The transport, or None if the stream is closed: granian closes the connection when no
+    #: reference is left.
     transport: Any
     ends_at: float
     is_new: bool = True
@@ -70,7 +72,7 @@ class _Open:
 class Streams:
     """The open streams of one process, all of which receive the same messages."""
 
-    #: Called when a stream is opened.
+    #: A function that is called when a stream is opened.
     opened: Callable[[], object]
     latest: Message | None = None
     _open: dict[_Open, None] = field(default_factory=dict)
@@ -82,9 +84,10 @@ class Streams:
         app.extensions[_EXTENSION] = self
 
     def response(self) -> Response:
-        """Return a response that stays open or, beyond `LIMIT`, one that rejects the stream."""
+        """Return a response that stays open. Beyond `LIMIT`, the response rejects the stream."""
         if len(self) >= LIMIT or self._is_ended:
-            # A browser does not repeat a request with this status: it polls.
+            # After a response with this status, a browser does not repeat the request, and the page
+            # polls instead.
             return Response(status=HTTPStatus.SERVICE_UNAVAILABLE)
         # A proxy must not buffer the messages.
         headers = {"X-Accel-Buffering": "no"}
@@ -123,7 +126,7 @@ class Streams:
 
     def end(self) -> None:
         """Close all streams, and open no more."""
-        # Without the lock: a signal handler may have interrupted its owner.
+        # The lock is not acquired, because a signal handler may have interrupted its owner.
         self._is_ended = True
         for stream in list(self._open):
             stream.transport = None

@@ -20,10 +20,10 @@ from eventbus.telemetry.privacy import described, masked
 #: Maximum number of lines in a listing.
 LIMIT = 1_000
 
-#: Characters of each text of a line: a request cannot fill the table.
+#: Maximum number of characters of each text of a line, so that a request cannot fill the table.
 TEXT_LIMIT = 500
 
-#: Old lines that are deleted in one transaction.
+#: Maximum number of old lines that are deleted in one transaction.
 _DELETED_TOGETHER = 1_000
 
 
@@ -37,11 +37,11 @@ class Source(StrEnum):
 class Outcome(StrEnum):
     """The outcome of an action."""
 
-    #: Without a later line of the same request, the outcome is unknown.
+    #: The action has begun. If the request has no later line, the outcome is unknown.
     BEGUN = "begun"
     DONE = "done"
     FAILED = "failed"
-    #: The person does not have the right.
+    #: The action was refused, because the person lacks the right.
     REFUSED = "refused"
 
 
@@ -86,7 +86,7 @@ def write(session: Session, entry: Entry) -> None:
 
 
 def attempt(store: Callable[[Entry], object], entry: Entry) -> str | None:
-    """Store a line; return the reason if the console's database is unavailable, else None.
+    """Store a line; return the reason if the console's database is unavailable, otherwise None.
 
     The action continues in either case: the console is needed most when a database is down.
     """
@@ -106,7 +106,7 @@ def newest(
     before: int | None = None,
     limit: int = 100,
 ) -> list[Line]:
-    """Return the newest lines that meet all criteria, at most `limit`, the newest first.
+    """Return the newest lines that meet all criteria, at most `limit`, newest first.
 
     `before` is the id of the last line of the previous page. Raises `ActionError` if that line does
     not exist.

@@ -10,11 +10,11 @@ from console.access.models import LoginRow, PersonRow
 from console.access.people import person_of
 from console.access.rights import Person
 
-#: Age of `used_at` at which it is written again: a page view in between costs no write.
+#: Age at which `used_at` is written again, so that not every page view causes a write.
 _PRECISION = timedelta(minutes=1)
 
-#: Ended logins that are deleted in one transaction, so that it is short; the next login deletes
-#: more.
+#: Maximum number of ended logins that are deleted in one transaction, which is therefore short. The
+#: next login deletes more.
 _DELETED_TOGETHER = 1_000
 
 
@@ -37,7 +37,7 @@ def start(session: Session, token_hash: bytes, name: str | None, limits: Limits)
 def find(
     session: Session, token_hash: bytes, limits: Limits, *, otherwise: Person
 ) -> Person | None:
-    """Return the person of a login within its limits, or None; `otherwise` if it has no name."""
+    """Return the person of a valid login, `otherwise` for a login without a name, or None."""
     query = (
         select(LoginRow.person, PersonRow)
         .outerjoin(PersonRow, PersonRow.name == LoginRow.person)
@@ -63,5 +63,5 @@ def touch(session: Session, token_hash: bytes) -> None:
 
 
 def end(session: Session, token_hash: bytes) -> None:
-    """End a login; without one, do nothing."""
+    """End a login, if it exists."""
     session.execute(delete(LoginRow).where(LoginRow.token_hash == token_hash))

@@ -5,16 +5,19 @@ from threading import Lock
 
 from werkzeug.security import check_password_hash, generate_password_hash
 
-#: 144 random bits, which cannot be guessed. People enter the password with a password manager.
+#: Number of random bytes of a password. Their 144 bits cannot be guessed; people enter the password
+#: with a password manager.
 _BYTES = 18
 
-#: OWASP's recommendation: about 32 MB and a twentieth of a second for each check.
+#: The parameters of scrypt that OWASP recommends, with which each check takes about 32 MB and a
+#: twentieth of a second.
 _METHOD = "scrypt:32768:8:1"
 
-#: Compared instead of the hash of an unknown name, so that both checks take the same time.
+#: The hash that is compared for an unknown name, so that both checks take the same time.
 _NO_HASH = f"{_METHOD}$none${'0' * 128}"
 
-#: Without it, each thread of the console could use the memory of a check at the same time.
+#: The lock that admits one check at a time. Without it, each thread of the console could use the
+#: memory of a check at the same time.
 _ONE_AT_A_TIME = Lock()
 
 

@@ -17,7 +17,8 @@ from console.errors import ActionError
 #: Maximum number of people in the list.
 LISTED = 1_000
 
-#: `@` is not allowed: pages mask email addresses, and would mask such a name.
+#: The form of a name. `@` is not allowed, because pages mask email addresses and would mask such a
+#: name.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -33,10 +34,10 @@ class Entry:
 
 
 def add(session: Session, name: str, role: Role, services: Sequence[str] = ()) -> str:
-    """Add a person and return the generated password; only its hash is stored.
+    """Add a person and return the generated password, of which only the hash is stored.
 
-    `services` are those on which an operator may act; empty: all. Raises `ActionError` for an
-    invalid name, a name that was used before, or services of another role.
+    An operator may act on these `services` or, if there are none, on all services. Raises
+    `ActionError` for an invalid name, a name that was used before, or services of another role.
     """
     if not _NAME.fullmatch(name):
         raise ActionError(

@@ -11,25 +11,25 @@ from console.access.models import Role
 class Right(StrEnum):
     """Permission for one kind of action in the console. Every person can read every page."""
 
-    #: To read addresses of customers, which are masked otherwise.
+    #: The right to read customers' addresses, which are otherwise masked.
     REVEAL = "reveal"
     REDRIVE = "redrive"
-    #: To edit a parked message.
+    #: The right to edit a parked message.
     EDIT = "edit"
-    #: To change the note, the owner and the mute of a failure group.
+    #: The right to change the note, the owner and the mute of a failure group.
     TRIAGE = "triage"
     DISCARD = "discard"
     RESTORE = "restore"
     STOCK = "stock"
-    #: To cancel an order.
+    #: The right to cancel an order.
     CANCEL = "cancel"
-    #: To mark an order as shipped.
+    #: The right to mark an order as shipped.
     SHIP = "ship"
-    #: To pause and resume the consumption of a service.
+    #: The right to pause and resume the consumption of a service.
     PAUSE = "pause"
-    #: To read the audit log.
+    #: The right to read the audit log.
     AUDIT = "audit"
-    #: To list and to disable people.
+    #: The right to list and to disable people.
     PEOPLE = "people"
 
 
@@ -60,7 +60,7 @@ class Person:
 
     name: str
     role: Role
-    #: The services on which the person may act; None: all.
+    #: The services on which the person may act; None means all.
     services: tuple[str, ...] | None = None
 
     def may(self, right: Right, service: str | None = None) -> bool:

@@ -19,13 +19,13 @@ from eventbus.database import db
 from eventbus.messaging.stream import Start
 from eventbus.settings.database import DatabaseSettings as ServiceDatabase
 
-#: Minutes in a report: an hour in ten currencies.
+#: Maximum number of minutes in a report, which is an hour in ten currencies.
 MINUTES = 600
 
-#: SKUs in a report.
+#: Maximum number of SKUs in a report.
 SKUS = 20
 
-#: Seconds for one statement of a replay: the final swap copies all rebuilt rows.
+#: Maximum seconds for one statement of a replay. The final swap copies all rebuilt rows.
 _STATEMENT_TIMEOUT = 600.0
 
 
@@ -39,9 +39,9 @@ class Report:
     number: int
     in_all: Sequence[Sales]
     skus: Sequence[SkuSales]
-    #: Seconds since the figures last contained the whole stream, or None if they never have.
+    #: Seconds since the figures last contained the complete stream, or None if they never did.
     behind: float | None
-    #: Messages of the stream that are not in the figures.
+    #: Number of messages of the stream that are not in the figures.
     skipped: int
 
 
@@ -88,12 +88,12 @@ def _engine(settings: ReplaySettings, **session: str) -> Iterator[Engine]:
         database_ca_file=settings.database_ca_file,
         database_statement_timeout=_STATEMENT_TIMEOUT,
     )
-    # The service's role cannot create tables; their owner can, but cannot log in.
+    # The service's role cannot create tables. Their owner can, but cannot log in.
     session |= {
         "role": owner_name(ANALYTICS.name),
         "idle_in_transaction_session_timeout": "10min",
     }
-    # Two connections: one holds the lock that excludes another replay.
+    # The replay uses two connections, one of which holds the lock that excludes another replay.
     engine = db.engine(database, pool_size=2, session=session)
     try:
         yield engine

@@ -17,7 +17,7 @@ def check(folder: Path) -> list[Change]:
 
 
 def release(folder: Path) -> Iterator[str]:
-    """Record the contracts in the code as released; yield the name of each that has changed."""
+    """Record the contracts in the code as released, and yield the name of each changed contract."""
     released = _released(folder)
     for name, current in schema.schemas().items():
         before = released.get(name, {})
@@ -28,7 +28,7 @@ def release(folder: Path) -> Iterator[str]:
 
 
 def retire(folder: Path, event_type: str) -> str | None:
-    """Mark a type as retired, so that it can be removed from the code; return the day.
+    """Mark a type as retired, so that it can be removed from the code, and return the day.
 
     Returns None if the type was never released, because there is nothing to mark.
     """

@@ -23,9 +23,9 @@ _CONNECT_TIMEOUT, _LOCK_TIMEOUT = 5, 60
 
 
 def apply(settings: DatabaseAdminSettings) -> Iterator[str]:
-    """Create missing objects and migrate; yield a line for each change as it is made.
+    """Create missing objects and migrate, and yield a line for each change as it is made.
 
-    A second run yields nothing. Raises `ActionError`; earlier changes stay, and the next run
+    A second run yields nothing. Raises `ActionError`. Earlier changes stay, and the next run
     continues from there.
     """
     with _explained(settings):

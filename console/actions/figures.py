@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from console.monitoring.prometheus import Alert, Prometheus, Values
 
-#: Seconds that a figure covers, and seconds between two of its values.
+#: Number of seconds that a figure covers, and number of seconds between two of its values.
 SPAN, STEP = 600, 5
 
-#: Seconds over which orders are counted.
+#: Number of seconds over which orders are counted.
 LATELY = 300
 
 _CONFIRMED = "orders_event_confirmed_seconds"
@@ -36,9 +36,9 @@ class Lately:
     """Alerts and recent figures from Prometheus."""
 
     alerts: list[Alert]
-    #: Events that were published in the last minutes, by type.
+    #: Number of events that were published in the last minutes, by type.
     events: dict[str, float]
-    #: Events per second that each service publishes now.
+    #: Number of events per second that each service currently publishes.
     published: dict[str, float]
     #: Seconds since each parking lot that is not empty was last empty, by its name.
     parked: dict[str, float]
@@ -82,7 +82,8 @@ def _published_now() -> str:
 
 
 def _now(labels: str = "") -> str:
-    # From the last two scrapes: a rate over a minute would show a burst late and understate it.
+    # The rate covers the last two scrapes, because a rate over a minute would show a burst late and
+    # understate it.
     return f"irate({_CONFIRMED}_count{{{labels}}}[1m])"
 
 

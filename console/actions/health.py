@@ -31,14 +31,16 @@ class Kind(StrEnum):
     MISSING_BINDING = "missing_binding"
     #: The messages of a queue are not consumed.
     NO_CONSUMER = "no_consumer"
-    #: A queue was full and dropped events, and the process that reads them from the stream has not
-    #: recorded it yet.
+    #: A queue was full and has dropped events, and the process that reads them from the stream has
+    #: not recorded the drop yet.
     OVERFLOWED = "overflowed"
-    #: Fewer than a majority of a queue's replicas are available: it neither accepts nor delivers.
+    #: Fewer than a majority of a queue's replicas are available, so the queue neither accepts nor
+    #: delivers messages.
     LOST_QUORUM = "lost_quorum"
-    #: A queue or stream has fewer replicas than the cluster allows: the loss of one node loses it.
+    #: A queue or stream has fewer replicas than the cluster allows, so the loss of one node may
+    #: lose it.
     FEW_REPLICAS = "few_replicas"
-    #: A queue has reached half of its limit; at the limit the broker rejects events.
+    #: A queue has reached half of its limit. At the limit, the broker rejects events.
     HALF_FULL = "half_full"
 
 
@@ -60,7 +62,8 @@ class BrokerHealth:
     """The state and the problems of a broker that responds."""
 
     findings: tuple[Finding, ...]
-    #: Queues whose consumers the broker does not report: neither a finding nor a sign of health.
+    #: Queues whose consumers the broker does not report, which is neither a finding nor a sign of
+    #: health.
     unknown: tuple[str, ...]
     #: Other differences from the code, harmless so far; users and permissions are not compared.
     drift: tuple[Difference, ...]
@@ -71,7 +74,7 @@ class BrokerHealth:
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """The problems of a broker, empty if it is healthy, and the queues without a consumer count."""
+    """The problems of a broker, if any, and the queues without a consumer count."""
 
     findings: tuple[Finding, ...]
     unknown: tuple[str, ...] = ()
@@ -120,7 +123,7 @@ def inspect(settings: BrokerAdminSettings, broker: Management) -> BrokerHealth:
 def _with_consumers(
     settings: BrokerAdminSettings, state: BrokerState, services: Sequence[Service]
 ) -> BrokerState:
-    """Return the state; where the API does not report consumers, they are counted over AMQP."""
+    """Return the state; consumers that the API does not report are counted over AMQP."""
     if not (unknown := uncounted(state, services)):
         return state
     counts = queue_counts.consumers(settings, unknown)
@@ -148,7 +151,7 @@ def without_paused(findings: Iterable[Finding], pauses: Pauses) -> tuple[Finding
 def ailing_nodes(
     nodes: Sequence[Object], alarms: Set[tuple[str, str]] = frozenset(), wanted: int = 1
 ) -> Iterator[Finding]:
-    """Yield each node that is down, and each alarm of the others.
+    """Yield each node that is down, and each alarm of the running nodes.
 
     `alarms` are the alarms in effect, `wanted` is the number of nodes that the cluster must have.
     """

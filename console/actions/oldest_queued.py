@@ -1,4 +1,4 @@
-"""The oldest event in a service's queue, from the outboxes and the inbox: no message is read."""
+"""The oldest event in a service's queue, from the outboxes and the inbox; no message is read."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,20 +14,22 @@ from eventbus.outbox.lag import age
 from eventbus.outbox.table import outbox
 from eventbus.topology.service import Service
 
-#: The number of newest inbox events among which the last of each publisher is searched for.
+#: Number of the newest events in the inbox among which the last event of each publisher is searched
+#: for.
 _RECENT = 200
 
-#: The number of outbox events after the last handled one among which the oldest is searched for.
+#: Number of events in the outbox, after the last handled event, among which the oldest is searched
+#: for.
 _NEXT = 500
 
 
 def age_of_oldest(databases: Databases, service: Service) -> float | None:
     """Return the age in seconds of the oldest event that a service has yet to handle.
 
-    It is the first event, of a consumed type, after the one that was handled last. An event that
-    overtakes others, such as one that was redriven, hides them. Return 0 if there is no such event,
-    and None for a service that has not handled an event yet. The cost is bounded: one short
-    transaction on the database of the service, and one on that of each publisher.
+    It is the first event of a consumed type after the last handled event. An event that overtakes
+    other events, such as a redriven event, hides them. Return 0 if there is no such event, and None
+    for a service that has not handled an event yet. The cost is limited to one short transaction on
+    the database of the service and of each publisher.
     """
     last = _last_handled(databases, service)
     ages = [
@@ -47,7 +49,7 @@ def _last_handled(databases: Databases, service: Service) -> dict[str, UUID]:
         .limit(_RECENT)
         .subquery()
     )
-    # By id, because ids sort by time. PostgreSQL has no `max` for UUIDs.
+    # The events are sorted by id, because ids sort by time. PostgreSQL has no `max` for UUIDs.
     last = (
         select(newest.c.source, newest.c.event_id)
         .ext(distinct_on(newest.c.source))

@@ -26,16 +26,16 @@ from eventbus.topology.service import Service
 #: The services that have a parking lot, by name.
 CONSUMERS = {service.name: service for service in kombu_topology.CONSUMERS}
 
-#: Events that an error message lists.
+#: Maximum number of events that an error message lists.
 _LISTED = 10
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """The oldest messages of a parking lot, and the number of all that are not held by others.
+    """The oldest messages of a parking lot, and the number of all messages that can be read.
 
-    `unread` is as `other_readers` returns it. `as_of` is the time of the index, None: now. `last`
-    is the last row of the index if there may be more; otherwise 0.
+    `unread` is the result of `other_readers`. `as_of` is the time of the index, or None if the
+    parking lot was read. `last` is the last row of the index if there may be more, otherwise 0.
     """
 
     service: Service
@@ -49,7 +49,7 @@ class Listing:
 def show(
     settings: BrokerAdminSettings, service: Service, selection: Selection = ALL, *, limit: int
 ) -> Listing:
-    """Return the oldest parked messages that are selected, at most `limit`; all stay in place."""
+    """Return at most `limit` of the oldest selected messages, and leave them in place."""
     with parking_lot(settings, service) as lot:
         parked = (
             Parked.of(service, message)
@@ -86,8 +86,8 @@ def redrive_all(
 ) -> int:
     """Redrive every message that is parked now, oldest first; return how many.
 
-    Raises `ActionError` naming the events that stay parked, or if another reader holds messages,
-    after redriving the others.
+    After the redrive, raises `ActionError` naming the events that stay parked, or if another reader
+    holds messages.
     """
     redriven = _Redriven(settings)
     with parking_lot(settings, service) as lot:
@@ -113,9 +113,10 @@ def redrive(
 ) -> int:
     """Redrive the messages of these events, calling `report` after each; return how many.
 
-    With `digest`, only those whose body has this SHA-256. Raises `ActionError` if an event is
-    parked with different bodies; nothing changes then. Also raises it naming the events that are
-    not parked, and those that stay parked, after redriving the others.
+    With `digest`, only messages whose body has this SHA-256 are redriven. Raises `ActionError` if
+    an event is parked with different bodies; nothing is changed in this case. Also raises
+    `ActionError`, after redriving the other events, naming the events that are not parked and those
+    that stay parked.
     """
     redriven = _Redriven(settings)
     with parking_lot(settings, service) as lot:

@@ -12,7 +12,8 @@ from console.settings import DiscardSettings
 from eventbus.messaging.untrusted import storable
 from eventbus.topology.service import Service
 
-#: Characters of a body that are shown: an event has hundreds, another message may have more.
+#: Maximum number of characters of a body that are shown. An event has hundreds; another message may
+#: have more.
 BODY_LIMIT = 20_000
 
 

@@ -20,7 +20,8 @@ from eventbus.topology.limits import UNLIMITED
 from eventbus.topology.service import Service
 from eventbus.topology.users import MONITOR_QUEUE
 
-#: Queues outside the topology without events: the queues of monitoring and of Celery itself.
+#: The pattern of queues outside the topology that contain no events, namely the queues of
+#: monitoring and of Celery itself.
 _FOREIGN = re.compile(rf"{MONITOR_QUEUE}|(.*\.)?celery\.pidbox")
 
 
@@ -44,8 +45,9 @@ class Findings:
     """The remaining uses of a type, and the messages that could not be inspected."""
 
     uses: tuple[Use, ...]
-    #: Descriptions. A message that a worker holds is listed, but does not count as a use: it is
-    #: handled in a moment, and its consumer is then found.
+    #: Descriptions of messages that could not be inspected. A message that a worker holds is
+    #: listed, but does not count as a use, because it is handled in a moment, and its consumer is
+    #: then found.
     unseen: tuple[str, ...]
 
 

@@ -30,7 +30,7 @@ class Changed:
 
 
 def show(settings: DatabaseServer, sku: str | None = None) -> list[Level]:
-    """Return the level of one SKU or of all. Raises `ActionError` for an unknown SKU."""
+    """Return the level of one SKU or of all SKUs. Raises `ActionError` for an unknown SKU."""
     with transaction(settings, INVENTORY) as session:
         levels = stock.levels(session, sku)
     if sku is not None and not levels:
@@ -61,6 +61,6 @@ def moved(settings: DatabaseServer, sku: str, limit: int) -> Sequence[Movement]:
 
 
 def differences(settings: DatabaseServer, limit: int) -> Sequence[Difference]:
-    """Return the levels that are not the sum of their movements; all movements are read."""
+    """Return the levels that differ from the sum of their movements, reading all movements."""
     with transaction(settings, INVENTORY) as session:
         return movements.differences(session, limit)

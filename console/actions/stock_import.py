@@ -18,13 +18,14 @@ from inventory_worker import stock_import
 from inventory_worker.movements import Level, Note
 from inventory_worker.stock_import import Chunk, Counted
 
-#: Levels below the reserved quantity that are listed; more are only counted.
+#: Maximum number of levels below the reserved quantity that are listed; further levels are only
+#: counted.
 SHORT_LIMIT = 20
 
-#: Attempts at a chunk that conflicts with another transaction.
+#: Maximum number of attempts at a chunk that conflicts with another transaction.
 _ATTEMPTS = 3
 
-#: A deadlock, a serialization failure, a lock timeout.
+#: SQLSTATEs of such a conflict: a deadlock, a serialization failure, a lock timeout.
 _TRANSIENT = frozenset({"40P01", "40001", "55P03"})
 
 

@@ -29,15 +29,15 @@ from eventbus.topology.service import Service
 #: The broker user that may read the stream and write to queues.
 REPLAYER = "replayer"
 
-#: Seconds from the binding until the watermark is taken. By then an event that was in transit at
-#: the binding has been confirmed, and is below the watermark, or its relay has given up, and will
-#: publish it again, live.
+#: Seconds from the binding until the watermark is taken. An event that was in transit at the time
+#: of the binding has by then been confirmed, and is below the watermark, or its relay has given up,
+#: and will publish it again, live.
 SETTLED = CONFIRM_TIMEOUT + 1.0
 
-#: Messages that are read and copied together.
+#: Maximum number of messages that are read and copied together.
 BATCH = 500
 
-#: Seconds to wait for messages of the stream: in one read, and before the action fails.
+#: Seconds to wait for messages of the stream in one read, and in total before the action fails.
 _READ_TIMEOUT, _STALL_TIMEOUT = 0.5, 60.0
 
 
@@ -47,11 +47,12 @@ class Progress:
 
     #: The offset from which an interrupted run continues; None before the first message.
     offset: int | None = None
-    #: The offset at which the subscription ends, as far as known.
+    #: The offset at which the subscription ends, as far as it is known.
     end: int = 0
-    #: Copies on the queue.
+    #: Number of copies on the queue.
     copied: int = 0
-    #: Events that are skipped, because the inbox may no longer contain the rows of handled events.
+    #: Number of events that are skipped, because the inbox may no longer contain the rows of
+    #: handled events.
     too_old: int = 0
 
 
@@ -81,7 +82,8 @@ def subscribe(
         settled = time.monotonic() + SETTLED
         copies = Copies(writing, service.queue)
         with closing(Stream(reading, STREAM, start, prefetch=BATCH)) as stream:
-            # New events arrive in the meantime: the end is known only once the binding has settled.
+            # New events arrive in the meantime, so the end is known only once the binding has
+            # settled.
             while time.monotonic() < settled:
                 _copy(stream.read(BATCH, _READ_TIMEOUT), copies, service, progress, history)
                 report(progress)

@@ -22,7 +22,7 @@ _FOREIGN = re.compile(rf"|amq\..*|{MONITOR_QUEUE}|(.*\.)?celery\.pidbox")
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The differences, in the sequence of their removal, and the objects not compared."""
+    """The differences, in the order of their removal, and the objects that were not compared."""
 
     differences: tuple[Difference, ...]
     #: Other objects of the vhost, which are not in the code and are never changed.
@@ -98,7 +98,8 @@ def _plan(settings: TopologySettings, broker: Management, *, prune: bool = False
     numbers = division.actual(state, settings.parts)
     wanted = topology(retry_tiers=settings.retry_tiers, parts=numbers)
     passwords = {user.name: settings.broker_password(user.name) for user in wanted.users}
-    # Permissions first: without them, the deployer cannot declare objects in a new vhost.
+    # Permissions come first, because without them, the deployer cannot declare objects in a new
+    # vhost.
     differences = [
         *permissions_diff.differences(wanted, state, deployer=broker.user, passwords=passwords.get),
         *topology_diff.differences(wanted, state, prune=prune),

@@ -9,7 +9,7 @@ from console.errors import ActionError
 from eventbus.catch_up import copies
 from eventbus.catch_up.copies import DEPTH_LIMIT, CopyRefused
 
-#: Seconds that the queue may stay full without getting shorter.
+#: Maximum seconds for which the queue may stay full without getting shorter.
 PATIENCE = 60.0
 
 #: Seconds between two checks of a full queue.

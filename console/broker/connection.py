@@ -39,8 +39,8 @@ def connected(
 def _connect(
     settings: BrokerAdminSettings, user: str | None, password: str | None, options: dict[str, Any]
 ) -> Connection:
-    # Each node may have its own name in its certificate, but kombu has one set of TLS options for
-    # all hosts: the nodes are tried here.
+    # The nodes are tried here, because each node may have its own name in its certificate, but
+    # kombu has one set of TLS options for all hosts.
     problems = []
     # An IPv6 address is in brackets in a URL, but not in a socket's address or a certificate.
     for host in (str(url.host).strip("[]") for url in settings.broker_admin_url):

@@ -22,8 +22,8 @@ def actual(state: BrokerState, parts: Mapping[str, int]) -> dict[str, int]:
 def differences(state: BrokerState, parts: Mapping[str, int]) -> Iterator[Difference]:
     """Yield each service whose queue has a different number of parts on the broker.
 
-    Only `scale` may change the number: with bindings for two different numbers, events would be
-    delivered twice.
+    Only `scale` may change the number, because with bindings for two different numbers, events
+    would be delivered twice.
     """
     numbers = actual(state, parts)
     for service in CONSUMERS:

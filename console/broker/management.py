@@ -13,10 +13,10 @@ from console.http_session import HttpSession
 from console.settings import BrokerAdminSettings
 from eventbus import tls
 
-#: Seconds for each request; declaring a quorum queue is the slowest.
+#: Maximum seconds for each request, of which declaring a quorum queue is the slowest.
 _TIMEOUT = 15.0
 
-#: In the API's error while a process inside the broker restarts, such as the process that
+#: The text in the API's error while a process inside the broker restarts, such as the process that
 #: dead-letters for quorum queues. Every request of this module can be repeated.
 _RESTARTING = "Request to node"
 _RETRIES, _RETRY_DELAY = 5, 1.0
@@ -28,7 +28,7 @@ class Management(HttpSession):
     def __init__(self, settings: BrokerAdminSettings) -> None:
         self.vhost = settings.broker_vhost
         self.user = settings.broker_admin_user
-        #: The address in use comes first.
+        #: The addresses of the nodes; the address in use comes first.
         self._addresses = deque(str(url).rstrip("/") for url in settings.broker_admin_url)
         super().__init__(
             auth=(self.user, settings.broker_admin_password.get_secret_value()),
@@ -91,7 +91,7 @@ class Management(HttpSession):
             except httpx.HTTPError as error:
                 reason = first_line(error)
                 problems.append(f"the broker at {self._address} does not respond: {reason}")
-                # Later requests start with the next node.
+                # Start later requests with the next node.
                 self._addresses.rotate(-1)
         raise ActionError("; ".join(problems))
 

@@ -12,7 +12,7 @@ from eventbus.topology.service import Service
 
 
 def unread(settings: BrokerAdminSettings, service: Service, lot: ParkingLot) -> str:
-    """Return how many messages another reader holds, in words; empty if there is no other reader.
+    """Return a text with the number of messages that another reader holds, or an empty text.
 
     The number comes from the broker's last count, which is up to five seconds old.
     """

@@ -26,7 +26,7 @@ _BROKER_REASONS = {
     "expired": "expired in its queue",
 }
 
-#: As `eventbus.events.codec` decodes it.
+#: A time with a zone, as in `eventbus.events.codec`.
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -49,7 +49,7 @@ class Parked:
     release: str | None
     #: The function that failed, such as `inventory_worker/reservations.py:lock_stock`.
     frame: str | None
-    #: The SHA-256 of the body: several messages may have the id of one event.
+    #: The SHA-256 of the body, which distinguishes messages with the same event id.
     digest: str = ""
 
     @property
@@ -64,7 +64,7 @@ class Parked:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it has not failed, but waits behind an earlier event of its order."""
+        """Whether the message has not failed, but waits behind an earlier event of its order."""
         return self.exception == WaitsBehind.__name__
 
     @property
@@ -116,7 +116,8 @@ def digest(message: Message) -> str:
 
 def event_time(message: Message) -> datetime | None:
     """Return the time of a message's event, or None if the event cannot be decoded."""
-    # Not the time of its failure: a redriven message loses that time, and may be parked again.
+    # The time of the failure is not used, because a redriven message loses that time, and may be
+    # parked again.
     with suppress(msgspec.ValidationError):
         return msgspec.convert(untrusted.envelope(message.body).get("time"), _Time)
     return None
@@ -140,7 +141,8 @@ def _reason(failure: Failure | None, death: Mapping[str, Any] | None, problem: o
 
 
 def _deaths(headers: Mapping[str, Any], service: Service) -> Iterator[Mapping[str, Any]]:
-    # Newest first. A message that expired in a retry tier has only returned: not a reason to park.
+    # The entries are sorted newest first. An entry for the expiry in a retry tier is not a reason
+    # for parking: that message has only returned.
     deaths = headers.get("x-death")
     for death in deaths if isinstance(deaths, list) else ():
         if isinstance(death, dict) and service.is_part_queue(str(death.get("queue"))):

@@ -1,8 +1,8 @@
 """A service's parking lot, over AMQP: messages are inspected, redriven, replaced or discarded.
 
 A message stays in place until it is settled: the broker holds all messages that were passed over,
-unacknowledged. Beyond the limit of one consumer, another consumer continues. This process holds one
-message at a time.
+unacknowledged. Beyond the limit of one consumer, another consumer continues. In this process, one
+message at a time is in memory.
 """
 
 from collections import deque
@@ -22,27 +22,29 @@ from eventbus.messaging.amqps import Connection
 from eventbus.messaging.message_copy import copy_of, own_headers
 from eventbus.topology.service import Service
 
-#: The header with the number of the plan by which a message was redriven, and a mark of the stage.
-#: A message that is parked again keeps the header.
+#: The header with the number of the plan that redrove a message, and a mark of the stage. A message
+#: that is parked again keeps the header.
 PLAN = "redrive-plan"
 
-#: Messages that one consumer holds. A connection has 2,047 channels, with one consumer each.
+#: Maximum number of messages that one consumer holds. A connection has 2,047 channels, with one
+#: consumer each.
 HOLD_LIMIT = 2_000
 
-#: The same limit, while messages are being settled. The wait for a settlement stores all messages
-#: that the broker has sent until then: 32 MiB, if each has the largest accepted body.
+#: The same limit while messages are being settled. During the wait for a settlement, all messages
+#: that the broker has sent are stored, which takes 32 MiB if each has the largest accepted body.
 SETTLING_LIMIT = 128
 
-#: Messages that are settled before the queue must have applied them. A channel of RabbitMQ buffers
-#: commands to a quorum queue beyond 32, and discards them when it is closed.
+#: Number of messages that may be settled before the queue must have applied the settlements. A
+#: channel of RabbitMQ buffers commands to a quorum queue beyond 32, and discards them when it is
+#: closed.
 _SETTLED_TOGETHER = 16
 
-#: Seconds to wait for the next message: if it does not arrive, another consumer has taken it.
+#: Seconds to wait for the next message. If it does not arrive, another consumer has taken it.
 _DELIVERY_TIMEOUT = 10
 
 
 class ParkingLot:
-    """The parked messages of one service, as of the moment at which it was opened."""
+    """The parked messages of one service at the time at which the parking lot was opened."""
 
     def __init__(self, reading: Connection, writing: Connection, service: Service) -> None:
         self._reading = reading
@@ -57,11 +59,11 @@ class ParkingLot:
             self.is_shared = bool(others or consumers(channel, service.parking_lot))
 
     def messages(self, limit: int | None = None) -> Iterator[Message]:
-        """Yield each message, oldest first; a message that is not moved or discarded stays."""
+        """Yield each message, oldest first. A message that the caller does not settle stays."""
         return self._take(limit, SETTLING_LIMIT)
 
     def scan(self, limit: int | None = None) -> Iterator[Message]:
-        """Yield each message as `messages` does, faster: none may be settled before the last."""
+        """Yield messages like `messages`, but faster. All must be read before any is settled."""
         return self._take(limit, HOLD_LIMIT)
 
     def _take(self, limit: int | None, held: int) -> Iterator[Message]:
@@ -105,11 +107,12 @@ class ParkingLot:
         self._holders[message.channel].settle(message)
 
     def close(self) -> None:
-        """Return passed-over messages to the queue, in their original sequence."""
+        """Return passed-over messages to the queue, in their original order."""
         for holder in self._holders.values():
             holder.settled()
             holder.cancel()
-        # One after the other: messages that were delivered first are returned first.
+        # The consumers are closed one after the other, so that messages that were delivered first
+        # are returned first.
         for channel, holder in self._holders.items():
             give_back(self._reading, self._service.parking_lot, channel, holder.unsettled)
 
@@ -126,8 +129,8 @@ class ParkingLot:
         if copy is None:
             return False
         try:
-            # Not on the connection that reads: the wait for the confirm would read all messages
-            # that the broker has sent on it.
+            # The copy is not published on the connection that reads, because the wait for the
+            # confirm would read all messages that the broker has sent on that connection.
             self._writer.basic_publish(
                 copy, routing_key=queue, mandatory=True, confirm_timeout=ANSWER_TIMEOUT
             )
@@ -142,19 +145,19 @@ class ParkingLot:
 
 
 class _Holder:
-    """A consumer with its own channel, whose messages return to the queue in sequence."""
+    """A consumer with its own channel, whose messages return to the queue in their order."""
 
     def __init__(self, channel: Channel, queue: str, limit: int) -> None:
-        """`limit` is the number of messages that it holds."""
+        """`limit` is the maximum number of messages that it holds."""
         self.channel = channel
         self._queue = queue
         self._limit = limit
         #: Messages that the consumer has passed on and that are not settled.
         self._held = 0
-        #: Delivery tags of messages that arrived through a get, which do not count towards the
+        #: Delivery tags of messages that arrived by `basic.get`, which do not count towards the
         #: limit.
         self._fetched: set[int] = set()
-        #: Settlements that the queue has not confirmed.
+        #: Number of settlements that the queue has not confirmed.
         self._unconfirmed = 0
         #: Messages that the broker has delivered and that are not settled.
         self.unsettled = 0
@@ -200,7 +203,7 @@ class _Holder:
         self._unconfirmed = 0
 
     def cancel(self) -> None:
-        """Stop consuming; messages that are held stay held."""
+        """Stop consuming; the broker does not return the messages that are held."""
         tag, self._tag = self._tag, None
         if tag is not None:
             self.channel.basic_cancel(tag)

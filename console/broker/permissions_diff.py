@@ -17,14 +17,14 @@ _GUEST = "guest"
 
 _HASHING = "rabbit_password_hashing_sha256"
 
-#: Returns a user's password, or None if it is unknown here.
+#: A function that returns a user's password, or None if the password is unknown here.
 Passwords = Callable[[str], str | None]
 
 
 def differences(
     topology: Topology, state: BrokerState, *, deployer: str, passwords: Passwords
 ) -> Iterator[Difference]:
-    """Yield differences of users, permissions and topic permissions, in the sequence of removal.
+    """Yield differences of users, permissions and topic permissions, in the order of removal.
 
     `deployer` is the user that applies the changes, and needs all permissions in the vhost.
     """

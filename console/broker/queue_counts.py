@@ -10,7 +10,7 @@ from console.settings import BrokerAdminSettings
 
 
 def consumers(settings: BrokerAdminSettings, queues: Iterable[str]) -> Mapping[str, int]:
-    """Return the number of consumers of each queue; a queue with an unknown number is omitted."""
+    """Return the number of consumers of each queue. A queue with an unknown number is omitted."""
     counts = {}
     try:
         with connected(settings) as connection:

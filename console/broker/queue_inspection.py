@@ -1,4 +1,4 @@
-"""The content of a queue or a stream, by event type; every message stays in place.
+"""The content of a queue or a stream, by event type. Every message stays in place.
 
 A quorum queue counts each inspection as a delivery, and parks a message that was delivered too
 often. A message that was inspected several times is therefore returned as a copy, whose count
@@ -21,22 +21,23 @@ from eventbus.messaging.message_copy import copy_of
 from eventbus.messaging.stream import published_at
 from eventbus.messaging.untrusted import text
 
-#: Messages that are consumed together: they are also returned together, so their sequence is kept.
+#: Maximum number of messages that are consumed together. They are also returned together, so their
+#: order is kept.
 LIMIT = 10_000
 
 #: Number of earlier deliveries from which a message is returned as a copy, to the end of its queue.
 #: A worker handles such a message alone: see `eventbus.consumer.poison`.
 RENEWED_FROM = SUSPECT_FROM + 1
 
-#: The broker's own counts.
+#: The headers with the broker's own counts.
 _COUNT = "x-delivery-count"
 _COUNTS = (_COUNT, "x-acquired-count")
 
 #: Maximum number of messages read from a stream, which takes a minute or two.
 STREAM_LIMIT = 1_000_000
 
-#: Seconds to wait for the next message. If it does not arrive, another consumer has taken it, or it
-#: was the end of the stream.
+#: Seconds to wait for the next message. If it does not arrive, another consumer has taken it, or
+#: the stream has ended.
 _DELIVERY_TIMEOUT = 3
 _STREAM_PREFETCH = 1_000
 
@@ -81,7 +82,7 @@ def _deliveries(message: Message) -> int:
 
 
 def _reset_count(channel: Channel, queue: str, message: Message) -> bool:
-    # A message that cannot be copied, or whose queue is full, is returned like the others.
+    # A message that cannot be copied, or whose queue is full, is returned like any other message.
     if copy := renewed(message):
         with suppress(MessageNacked):
             channel.basic_publish(copy, routing_key=queue, mandatory=True, confirm_timeout=15)
@@ -122,8 +123,9 @@ def inspect_stream(connection: Connection, stream: str, *, now: datetime) -> Con
 
 
 def _take(channel: Channel, queue: str, count: int) -> Iterator[Message]:
-    # A consumer rather than basic.get: the messages that it holds return to the queue in sequence.
-    # It does not receive more than it takes, and workers have priority.
+    # A consumer is used rather than basic.get, because the messages that it holds return to the
+    # queue in their order. It does not receive more messages than it takes, and workers have
+    # priority.
     arrived = deque[Message]()
     if count:
         channel.basic_qos(0, count, False)

@@ -1,4 +1,4 @@
-"""Replacing a service's queue with one that has other arguments, while events arrive.
+"""Replacing a service's queue with a queue that has other arguments, while events arrive.
 
 RabbitMQ cannot change the arguments of an existing queue. A spare queue therefore receives the
 events in the meantime: it is bound before the old queue is unbound, and the messages of the old
@@ -29,11 +29,12 @@ from eventbus.topology.limits import UNLIMITED
 from eventbus.topology.objects import Binding
 from eventbus.topology.service import Service
 
-#: Messages that are moved together.
+#: Number of messages that are moved together.
 BATCH = 500
 
-#: Seconds for which consumers may hold messages of the old queue. The broker's figure for these is
-#: up to 5 seconds old, so it must be 0 for a longer time.
+#: Maximum seconds for which consumers may hold messages of the old queue, and seconds for which
+#: their number must be 0. The second value is higher than 5, because the broker's figure is up to 5
+#: seconds old.
 PATIENCE = 120.0
 SETTLED = 7.0
 
@@ -71,7 +72,7 @@ class Replacement:
         self._unbind(self._service.queue)
 
     def remove_old(self) -> int:
-        """Empty the old queue and delete it; return the number of messages deleted with it.
+        """Empty the old queue and delete it, and return the number of messages deleted with it.
 
         These messages returned from a retry tier at that moment. Raises `ActionError` if consumers
         do not settle their messages; the previous state is then restored.
@@ -89,8 +90,8 @@ class Replacement:
     def finish(self) -> int:
         """Declare the new queue and move the spare queue's messages to it.
 
-        Return the number of messages deleted with the spare queue: those that it received after it
-        was unbound and found to be empty.
+        Return the number of messages that were deleted with the spare queue, because they arrived
+        after it was unbound and found to be empty.
         """
         self._declare(self._service.queue, self._queue.queue_arguments)  # type: ignore[attr-defined]
         self._bind(self._service.queue)

@@ -8,10 +8,12 @@ from console.broker.state import BrokerState, Object
 from console.broker.topology_diff import Difference
 from eventbus.topology.objects import Topology
 
-#: Replicas of a queue or stream in a cluster of at least as many nodes: one node may fail.
+#: Number of replicas of a queue or stream in a cluster of at least as many nodes, of which one may
+#: fail.
 WANTED = 3
 
-#: RabbitMQ's commands that add a replica, by type of queue; its API cannot do it for a stream.
+#: RabbitMQ's commands that add a replica, by type of queue. Its API cannot add a replica of a
+#: stream.
 _COMMANDS = {
     "quorum": "rabbitmq-queues add_member --vhost {vhost} {queue} {node}",
     "stream": "rabbitmq-streams add_replica --vhost {vhost} {queue} {node}",

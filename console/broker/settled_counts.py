@@ -13,7 +13,8 @@ from amqp import Channel
 from console.errors import ActionError
 from eventbus.messaging.amqps import Connection
 
-#: Seconds to wait. Another consumer may take a returned message before it is counted.
+#: Maximum seconds to wait for the count. Another consumer may take a returned message before it is
+#: counted.
 _TIMEOUT = 10.0
 _POLL = 0.01
 
@@ -40,7 +41,7 @@ def ready(channel: Channel, queue: str) -> int:
 
 
 def consumers(channel: Channel, queue: str) -> int:
-    """Return the number of consumers of a quorum queue, including each that still holds messages.
+    """Return the number of consumers of a quorum queue, including all that still hold messages.
 
     RabbitMQ also counts a cancelled consumer, and a get, until its last message is settled.
     """
@@ -52,7 +53,7 @@ def _count(channel: Channel, queue: str) -> int:
 
 
 def give_back(connection: Connection, queue: str, channel: Channel, unsettled: int) -> None:
-    """Close a channel that holds `unsettled` messages, and wait until they are back."""
+    """Close a channel that holds `unsettled` messages, and wait until they are requeued."""
     with connection.channel() as counter:
         back = ready(counter, queue) + unsettled
         channel.close()

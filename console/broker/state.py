@@ -8,7 +8,8 @@ from console.broker.management import Management
 
 Object = Mapping[str, Any]
 
-#: Makes the API count the messages of queues itself, without its collected statistics.
+#: The parameters with which the API counts the messages of queues itself, without its collected
+#: statistics.
 _TOTALS = "?disable_stats=true&enable_queue_totals=true"
 
 
@@ -43,10 +44,10 @@ class BrokerState:
     exchanges: Mapping[str, Object]
     queues: Mapping[str, Object]
     bindings: tuple[Object, ...]
-    #: These three are empty if they were not requested.
+    #: The users and permissions, which are empty if they were not requested.
     users: Mapping[str, Object] = field(default_factory=dict)
     permissions: Mapping[str, Object] = field(default_factory=dict)
-    #: By user and exchange.
+    #: The topic permissions, by user and exchange.
     topic_permissions: Mapping[tuple[str, str], Object] = field(default_factory=dict)
 
     @classmethod
@@ -71,7 +72,7 @@ def _queues(broker: Management) -> Mapping[str, Object]:
 
 
 def totals(broker: Management) -> Mapping[str, Object]:
-    """Return each queue with the numbers of its messages, which the broker counts itself.
+    """Return each queue with the broker's own counts of its messages.
 
     RabbitMQ counts the messages of a quorum queue every 5 seconds.
     """

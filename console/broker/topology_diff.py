@@ -20,7 +20,7 @@ MISSING = "missing"
 #: receive events, so it is removed only at an operator's request.
 UNKNOWN = "not in the code"
 
-#: The problem of a binding that routes events directly to a queue beside its parts, or the reverse.
+#: The problem of a queue that receives events directly as well as through its parts.
 SECOND_ROUTE = "a second route of its events"
 
 _PRUNE = "orderctl topology apply --prune removes it, if no other release needs it"
@@ -91,7 +91,7 @@ def differences(
     unusable = {e.name for e in exchanges if e.remedy}
     replaced = {found.name for found in queues if found.replaces}
     yield from _bindings(topology, state, unusable=unusable, replaced=replaced, prune=prune)
-    # By then, the objects that a new queue refers to exist.
+    # Queues are replaced last, when the objects to which the new queues refer exist.
     yield from (found for found in queues if found.replaces)
 
 
@@ -189,7 +189,8 @@ def _bindings(
         and not (b["source"] == TASK_EVENTS.name and re.fullmatch(MONITOR_QUEUE, b["destination"]))
     ]
     actual = {found for b in managed if (found := plain(b))}
-    # Missing bindings first: replacing a binding then leaves no gap in which events are lost.
+    # Missing bindings come first, so that the replacement of a binding leaves no gap in which
+    # events are lost.
     for binding in topology.bindings:
         # A queue that is replaced is bound during its replacement; an exchange is never replaced.
         can_be_bound = binding.exchange not in unusable and binding.queue not in replaced

@@ -1,4 +1,4 @@
-"""A private certificate authority: a directory with its own certificate and those it has signed."""
+"""A private certificate authority: a directory with its own and all signed certificates."""
 
 import fcntl
 import os
@@ -23,21 +23,25 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from console.certificates.certificate_file import Certificate, described, read, write
 from console.errors import ActionError
 
-#: The servers that receive a certificate; if root writes it, the user of that name owns it.
+#: The servers that receive a certificate. If root writes the file, it belongs to the user of that
+#: name.
 SERVERS = ("rabbitmq", "postgres")
 
-#: Ten years: every client has a copy of this certificate, so its expiry causes a complete outage.
+#: The validity of the CA's certificate. It is ten years, because every client has a copy, so the
+#: expiry causes a complete outage.
 CA_LIFETIME = timedelta(days=3650)
 
-#: Of servers and clients. A year: long enough for an unattended run, and short enough that the
-#: renewal, which is one command without a restart, is familiar.
+#: The validity of the certificates of servers and clients. A year is long enough for unattended
+#: operation, and short enough that the renewal, which is one command without a restart, is
+#: familiar.
 LIFETIME = timedelta(days=365)
 
 #: `init` renews certificates whose remaining validity is shorter.
 RENEWAL = timedelta(days=30)
 
-#: A client's clock may be behind, by hours if it is set incorrectly. Until a certificate is valid
-#: by this clock, the client can connect neither to the database nor to the broker.
+#: The time between the start of a certificate's validity and its creation. A client's clock may be
+#: behind, by hours if it is set incorrectly. Until a certificate is valid by the client's clock,
+#: the client can connect neither to the database nor to the broker.
 _CLOCK_SKEW = timedelta(days=1)
 
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -55,8 +59,8 @@ class Authority:
     def server_file(self, server: str) -> Path:
         """Return the file with a server's key and certificate.
 
-        One file rather than two: it is replaced in one step, so a reader never finds a key that
-        does not match its certificate.
+        Both are in one file, which is replaced in one step, so a reader never finds a key that does
+        not match its certificate.
         """
         return self._directory / f"{server}.pem"
 
@@ -67,8 +71,8 @@ class Authority:
     def init(self, clients: Iterable[str] = ()) -> Iterator[Certificate]:
         """Create certificates that are missing, expire soon, or have other names or another issuer.
 
-        Yields each one. `clients` are the broker users that must have one; those of other users are
-        renewed if they exist.
+        Yields each certificate. `clients` are the broker users that must have a certificate.
+        Certificates of other users are renewed if they exist.
         """
         with self._only_one():
             if self._is_missing():
@@ -91,19 +95,19 @@ class Authority:
                 yield self.issue_client(user)
 
     def issue(self, server: str, *, lifetime: timedelta = LIFETIME) -> Certificate:
-        """Replace a server's key and certificate with new ones that are valid for `lifetime`."""
+        """Replace a server's key and certificate, with a validity of `lifetime`."""
         return self._issue(
             self.server_file(server), server, ExtendedKeyUsageOID.SERVER_AUTH, lifetime, server
         )
 
     def issue_client(self, user: str, *, lifetime: timedelta = LIFETIME) -> Certificate:
-        """Replace a user's key and certificate with new ones that are valid for `lifetime`."""
+        """Replace a user's key and certificate, with a validity of `lifetime`."""
         return self._issue(
             self.client_file(user), user, ExtendedKeyUsageOID.CLIENT_AUTH, lifetime, None
         )
 
     def show(self) -> list[Certificate]:
-        """Return every certificate, the CA's own first."""
+        """Return every certificate, starting with the CA's certificate."""
         return [described(f, read(f)) for f in (self.certificate_file, *self._signed_files())]
 
     def _issue(
@@ -158,12 +162,12 @@ class Authority:
     def _is_missing(self) -> bool:
         """Return whether the CA is to be created.
 
-        Raises `ActionError` if one of its files is missing that existing certificates depend on.
+        Raises `ActionError` if one of its files is missing and existing certificates depend on it.
         """
         files = (self.certificate_file, self._key_file)
         missing = [file for file in files if not file.exists()]
-        # A key alone has signed nothing: its creation was interrupted. The clients of an existing
-        # CA would not trust a new one.
+        # If only the key exists, the creation of the CA was interrupted, and the key has signed
+        # nothing. The clients of an existing CA would not trust a new one.
         if missing and (missing == [self._key_file] or any(map(Path.exists, self._signed_files()))):
             raise ActionError(f"{missing[0]} is missing; restore it, or delete its directory")
         return bool(missing)
@@ -177,7 +181,7 @@ class Authority:
             .add_extension(_key_usage(key_cert_sign=True), critical=True)
             .sign(key, hashes.SHA256())
         )
-        # The certificate last: without it, another run creates both again.
+        # The certificate is written last, because without it, another run creates both again.
         write(self._key_file, _pem(key))
         write(self.certificate_file, certificate.public_bytes(Encoding.PEM), mode=0o644)
         return described(self.certificate_file, certificate)

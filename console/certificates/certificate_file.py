@@ -12,7 +12,7 @@ from cryptography import x509
 
 from console.errors import ActionError
 
-#: A certificate in PEM format: a server's file also contains its key.
+#: The pattern of a certificate in PEM format. A server's file also contains its key.
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", re.DOTALL)
 
 
@@ -27,7 +27,7 @@ class Certificate:
 
     @property
     def left(self) -> timedelta:
-        """The remaining validity; negative after the expiry."""
+        """The remaining validity, which is negative after the expiry."""
         return self.not_after - datetime.now(UTC)
 
 
@@ -59,7 +59,7 @@ def described(file: Path, certificate: x509.Certificate) -> Certificate:
 
 
 def write(file: Path, content: bytes, *, owner: str | None = None, mode: int = 0o600) -> None:
-    """Write a file atomically; one of mode 0600 can never be read by another user.
+    """Write a file atomically. No other user can ever read a file of mode 0600.
 
     If root writes it, its owner stays, or is `owner` if that user exists. Raises `ActionError`.
     """

@@ -16,7 +16,7 @@ from console.commands.table import print_line
 from console.contracts.compatibility import Change
 from console.settings import RetirementSettings, load_operator
 
-#: Exit status when a change is breaking, or a type is in use.
+#: Exit status if a change is breaking, or if a type is in use.
 BREAKING = 2
 
 _released = click.option(

@@ -8,7 +8,7 @@ from console.commands.execution.json_document import documented, report
 from console.commands.table import print_line
 from console.settings import DatabaseAdminSettings, load_operator
 
-#: Exit status when the databases differ from what this release requires.
+#: Exit status if the databases differ from those that this release requires.
 DRIFT = 2
 
 
@@ -44,7 +44,8 @@ def apply() -> None:
     Prints a line for each change. Running the command again changes nothing.
     """
     made = list[dict[str, str]]()
-    # The same list until the end: if a change fails, the document has those before it.
+    # The list is the same object until the end, so if a change fails, the document contains the
+    # earlier changes.
     report(changes=made)
     for line in actions.apply(load_operator(DatabaseAdminSettings)):
         print_line(line)
@@ -54,6 +55,6 @@ def apply() -> None:
 
 
 def _document(line: str) -> dict[str, str]:
-    """Return a line as the object that it is about, such as `database order`, and the change."""
+    """Split a line into its object, such as `database order`, and the change."""
     subject, _, change = line.partition(": ")
     return {"object": subject, "change": change}

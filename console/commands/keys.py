@@ -53,7 +53,7 @@ def create(name: str, scopes: tuple[str, ...], *, file: Path | None) -> None:
         report(key=key)
         click.echo(key)
     else:
-        # The file first: a key that cannot be written must not be created.
+        # The file is opened first, because a key that cannot be written must not be created.
         with _new_file(file) as output:
             output.write(actions.create(settings, name, granted) + "\n")
         print_line(f"key of {name} written to {file}")

@@ -11,7 +11,7 @@ from console import operator_text
 
 
 def operator_name() -> str:
-    """Return the name of the operating system's user or, if it has none, the user's number."""
+    """Return the name of the operating system's user, or the user's number if there is no name."""
     try:
         # The environment may contain another encoding, which the databases do not store.
         return getpass.getuser().encode(errors="replace").decode()

@@ -10,7 +10,7 @@ from console.errors import ActionError, first_line
 
 
 class Unreachable(click.ClickException):
-    """A server could not be reached, so nothing is known: not the status of a finding."""
+    """A server could not be reached, which has a different exit status than a finding."""
 
     exit_code = 2
 

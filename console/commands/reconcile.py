@@ -23,7 +23,7 @@ from console.settings import LedgerSettings, load_operator
 #: Seconds between two lines of progress.
 _INTERVAL = 5.0
 
-#: Places that are shown even if no event is in them.
+#: The places that are shown even if they contain no event.
 _ALWAYS = (Place.HANDLED, Place.IN_FLIGHT, Place.PARKED, Place.MISSING)
 
 

@@ -26,10 +26,10 @@ from console.stock import report as texts
 from inventory_worker.movements import Note
 from inventory_worker.stock import MAX_ON_HAND, correct, count, receive
 
-#: Characters of a document number.
+#: Maximum number of characters of a document number.
 REFERENCE_LIMIT = 100
 
-#: Differences that `check` lists.
+#: Maximum number of differences that `check` lists.
 _DIFFERENCES = 100
 
 #: The effect of a command that changes the stock of a SKU.
@@ -165,7 +165,7 @@ def show_movements(sku: str, limit: int, *, as_json: bool) -> None:
 @shows
 @documented("differences")
 def check() -> None:
-    """Compare each level with the sum of its movements; all movements are read.
+    """Compare each level with the sum of its movements. The command reads all movements.
 
     Exits with status 2 if one differs: the tables were changed by hand.
     """

@@ -17,7 +17,8 @@ def print_table(
     for row in rows:
         table.add_row(*("-" if cell is None else printable(str(cell)) for cell in row))
     console = Console()
-    # A pipe receives whole lines, a terminal receives lines that fit. No text is taken for markup.
+    # A pipe receives complete lines, and a terminal receives lines that fit. Texts are not
+    # interpreted as markup.
     width = None if console.is_terminal else 10_000
     Console(width=width, markup=False, emoji=False).print(table)
 

@@ -9,13 +9,13 @@ from eventbus.messaging.stream import Start
 
 _UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days"}
 
-#: Older than every event.
+#: The longest accepted age, which no event reaches.
 _MAX_AGE = timedelta(days=36_525)
 
-#: The broker stores times as seconds since 1970.
+#: The earliest accepted year. The broker stores times as seconds since 1970.
 _FIRST_YEAR = 1971
 
-#: An offset has 63 bits.
+#: The form of an offset, which has 63 bits.
 _OFFSET = re.compile(r"[0-9]{1,18}")
 
 
@@ -65,7 +65,7 @@ class Moment(click.ParamType[datetime]):
 
 
 class StartType(click.ParamType[Start]):
-    """`first`, an offset, or a time since 1971. `zone` is that of a time without one, if any."""
+    """`first`, an offset, or a time since 1971. `zone` applies to a time without a zone."""
 
     name = "first|TIME|OFFSET"
 

@@ -17,7 +17,7 @@ from console.scaling.scale import scale as change
 from console.settings import ScaleSettings, TopologySettings, load_operator
 from eventbus.topology.limits import PARTS_LIMIT
 
-#: Exit status when the broker differs from the code.
+#: Exit status if the broker differs from the code.
 DRIFT = 2
 
 

@@ -62,7 +62,7 @@ def _print(trace_id: str, falls: list[Fall]) -> None:
             _outcome(span),
         )
     terminal = Console()
-    # Without a terminal, lines are not cut: the reader is a script or a file.
+    # Without a terminal, lines are not cut, because the output goes to a script or a file.
     console = Console(width=None if terminal.is_terminal else 200)
     console.print(f"trace {trace_id}", highlight=False)
     console.print(table)

@@ -2,7 +2,7 @@
 
 New code must decode every event that was ever published. Running consumers must decode the events
 of new code, so that services can be deployed in any order. The first rule forbids narrowing the
-values of a field, the second forbids widening them; it remains possible to add an optional field.
+values of a field, and the second forbids widening them. Adding an optional field is compatible.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ _BOTH = "published events may be invalid, running consumers may reject new event
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One difference between a contract and the released one, and its consequence."""
+    """One difference between a contract and the released contract, and its consequence."""
 
     #: The event type, or `envelope`.
     contract: str

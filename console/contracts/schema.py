@@ -51,7 +51,7 @@ def inlined(schema: Schema) -> Schema:
 
 def kind(schema: Schema) -> str:
     """Return the type of valid data, `any` if there are several or it is not specified."""
-    # The type of an enumeration is that of its values.
+    # The type of an enumeration is the type of its values.
     values = schema.get("enum") or ([schema["const"]] if "const" in schema else [])
     kinds = sorted({_KINDS[type(value)] for value in values})
     return str(schema.get("type") or " or ".join(kinds) or "any")

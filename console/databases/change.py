@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A change that this release requires; a change without a statement is left to the operator."""
+    """A change that this release requires. A change without a statement is left to the operator."""
 
     text: str
     #: One or more statements, which PostgreSQL runs in one transaction.

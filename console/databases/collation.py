@@ -24,7 +24,8 @@ class Collation:
     """A database's collation, with its versions at the database's creation and now."""
 
     name: str
-    #: As in `pg_database`: `c` is the C library, `i` is ICU, `b` is PostgreSQL itself.
+    #: The provider, as in `pg_database`: `c` is the C library, `i` is ICU, `b` is PostgreSQL
+    #: itself.
     provider: str
     created_with: str | None
     runs_with: str | None

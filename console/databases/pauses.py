@@ -42,7 +42,7 @@ def begin(
 
     Raises `ActionError` for an invalid reason.
     """
-    # Every viewer of the console can read it.
+    # Addresses are masked, because every viewer of the console can read the reason.
     reason = masked(checked("reason", reason))
     with transaction(settings, service) as session:
         return operator_pause.begin(session, reason=reason, by=storable(operator))
@@ -61,7 +61,7 @@ def read(settings: DatabaseServer, service: Service) -> OperatorPause | None:
 
 
 def read_all(settings: DatabaseServer, services: Iterable[Service] = _CONSUMERS) -> Pauses:
-    """Return the pauses of services; a database that does not respond is a problem.
+    """Return the pauses of services. A database that does not respond is listed as a problem.
 
     The databases are read concurrently: the call takes as long as the slowest of them.
     """

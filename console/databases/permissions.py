@@ -7,14 +7,15 @@ from sqlalchemy import Connection, text
 from console.databases.change import Change
 from eventbus.database.migrations import LIBRARY_VERSION, SERVICE_VERSION
 
-#: Permissions of the service's role, by the kind of relation: on rows, but not on tables.
+#: Permissions of the service's role by the kind of relation. They concern rows, but not table
+#: definitions.
 _TABLE, _VIEW, _SEQUENCE = ("DELETE", "INSERT", "SELECT", "UPDATE"), ("SELECT",), ("USAGE",)
 
-#: By `pg_class.relkind`.
+#: The permissions by `pg_class.relkind`.
 _BY_KIND = {"S": _SEQUENCE, "v": _VIEW, "m": _VIEW}
 
-#: Tables on which the service's role has fewer permissions: it can read but not change the applied
-#: revisions, and can add lines to the audit log, but not change or delete them.
+#: Tables on which the service's role has fewer permissions. It can read but not change the applied
+#: revisions, and it can add lines to the audit log, but not change or delete them.
 _BY_NAME = {
     SERVICE_VERSION: _VIEW,
     LIBRARY_VERSION: _VIEW,
@@ -32,8 +33,8 @@ _OWNED = text(
     """
 )
 
-# A server may contain databases of several installations, which share the roles: REASSIGN OWNED
-# would also change the owner of the others, and lock out their processes.
+# A server may contain databases of several installations, which share the roles. REASSIGN OWNED
+# would also change the owner of the other databases, and lock out their processes.
 _REASSIGN = """
 DO $$
 DECLARE

@@ -10,11 +10,11 @@ from console.settings import READER
 from eventbus.consumer.operator_pause import operator_pause
 from eventbus.consumer.parked_events import parked_events
 
-#: By the service's name.
+#: The tables that the role reads, by the service's name.
 TABLES = {service.name: service.readable_tables for service in DATABASES}
 
-#: Its permissions on a table; it adds and deletes the row of an operator's pause, and those of
-#: parked events that are restored and discarded.
+#: The permissions of the role on a table. It inserts and deletes the row of an operator's pause,
+#: and the rows of parked events that are restored and discarded.
 _READ, _CHANGE = ("SELECT",), ("SELECT", "INSERT", "DELETE")
 _BY_NAME = {operator_pause.name: _CHANGE, parked_events.name: (*_CHANGE, "UPDATE")}
 

@@ -1,4 +1,4 @@
-"""A service's database; `orderctl` has the service's permissions there, and the console fewer."""
+"""A service's database, where `orderctl` has the service's permissions, and the console fewer."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,8 @@ from eventbus.database import db
 from eventbus.settings.database import DatabaseSettings as ServiceDatabase
 from eventbus.topology.service import Service
 
-#: Makes one transaction read-only, and makes it use indexes regardless of the planner's statistics.
+#: The statement that makes a transaction read-only, and makes it use indexes regardless of the
+#: planner's statistics.
 _READ_ONLY = text(
     "SELECT set_config('transaction_read_only', 'on', true),"
     " set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)"
@@ -52,7 +53,7 @@ def pooled(settings: DatabaseServer, service: Service, *, pool_size: int = 1) ->
             database_ca_file=settings.database_ca_file,
         ),
         pool_size=pool_size,
-        # The console's process has one thread for each request.
+        # Statements are limited, because each request of the console occupies a thread.
         is_limited=True,
     )
     return db.sessions(engine)
@@ -86,7 +87,7 @@ class Databases:
             yield session
 
     def close(self) -> None:
-        """Close the connections that are not in use; a later transaction opens new ones."""
+        """Close idle connections. A later transaction opens a new connection."""
         with self._lock:
             for kept in self._sessions.values():
                 db.engine_of(kept).dispose()

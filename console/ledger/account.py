@@ -12,37 +12,40 @@ from common.kombu_topology import SERVICES
 from eventbus.events.versions import versions
 from eventbus.topology.service import Service
 
-#: Open events of one service that are examined one by one; all are in memory.
+#: Maximum number of open events of one service that are examined individually. They are kept in
+#: memory.
 OPEN_LIMIT = 100_000
 
 
 class Place(StrEnum):
     """The place of an event, from the point of view of one service that consumes it."""
 
-    #: In the outbox, not published yet.
+    #: The event is in the outbox, and not published yet.
     UNSENT = "unsent"
-    #: In the service's queue or its worker, or not proven to be elsewhere.
+    #: The event is in the service's queue or its worker, or not proven to be elsewhere.
     IN_FLIGHT = "in flight"
-    #: In a retry tier.
+    #: The event is in a retry tier.
     RETRYING = "retrying"
-    #: In the parking lot, or among the messages of the stream that the service has skipped.
+    #: The event is in the parking lot, or among the messages of the stream that the service has
+    #: skipped.
     PARKED = "parked"
-    #: Discarded by an operator, who can restore it for a while.
+    #: An operator has discarded the event, and can restore it for a while.
     DISCARDED = "discarded"
-    #: In the stream, from which the service has yet to read it.
+    #: The event is in the stream, from which the service has yet to read it.
     IN_STREAM = "in the stream"
-    #: In the service's inbox.
+    #: The event is in the service's inbox.
     HANDLED = "handled"
-    #: In none of the other places.
+    #: The event is in none of the other places.
     MISSING = "missing"
-    #: Sent so long ago that the inbox may have deleted its id.
+    #: The event was sent so long ago that the inbox may have deleted its id.
     EXPIRED = "expired"
-    #: Older than every event that the service has handled: published before the service subscribed.
+    #: The event is older than every event that the service has handled, and was therefore published
+    #: before the service subscribed.
     EARLIER = "earlier"
 
 
 class OutboxEvent(NamedTuple):
-    """An event of an outbox; `sent_at` is None until the broker has confirmed it."""
+    """An event of an outbox. `sent_at` is None until the broker has confirmed it."""
 
     id: UUID
     type: str
@@ -50,7 +53,7 @@ class OutboxEvent(NamedTuple):
 
 
 class OpenEvent(NamedTuple):
-    """An event that was sent, and that its consumer has not handled. `outbox` names its source."""
+    """An event that was sent, and that its consumer has not handled; `outbox` names its source."""
 
     id: UUID
     type: str
@@ -60,20 +63,21 @@ class OpenEvent(NamedTuple):
 
 @dataclass(kw_only=True)
 class Account:
-    """The events that one service consumes, counted by place; open events are kept by id."""
+    """The events that one service consumes, counted by place. Open events are kept by id."""
 
     service: Service
     #: The lowest id in the service's inbox; None if the inbox is empty.
     first: UUID | None = None
     counts: Counter[Place] = field(default_factory=Counter)
-    #: In the order of the scan, at most `OPEN_LIMIT`.
+    #: The open events, in the order of the scan, at most `OPEN_LIMIT`.
     open: dict[UUID, OpenEvent] = field(default_factory=dict)
-    #: Open events beyond the limit: counted as in flight, and not examined.
+    #: Number of open events beyond the limit, which count as in flight, and are not examined.
     unexamined: int = 0
     missing: list[OpenEvent] = field(default_factory=list)
-    #: Messages of the parking lot whose event is also in the inbox. They are harmless duplicates.
+    #: Number of messages in the parking lot whose event is also in the inbox. They are harmless
+    #: duplicates.
     parked_duplicates: int = 0
-    #: The reason why open events could not be examined; empty if they were.
+    #: The reason why open events could not be examined. Empty if they were examined.
     unproven: str = ""
     _is_owed: dict[str, bool] = field(default_factory=dict)
 
@@ -91,7 +95,7 @@ class Account:
     def enter(
         self, outbox: str, events: Iterable[OutboxEvent], handled: set[UUID], expiry: datetime
     ) -> None:
-        """Count events of an outbox; an event that was sent and is not in `handled` is open.
+        """Count events of an outbox. An event that was sent and is not in `handled` is open.
 
         The inbox may have deleted the ids of events that were sent before `expiry`.
         """
@@ -105,7 +109,7 @@ class Account:
                 self.unexamined += 1
 
     def settle(self, ids: Iterable[UUID], place: Place) -> None:
-        """Count open events as being in this place; other ids are ignored."""
+        """Count open events as being in this place, and ignore other ids."""
         for event_id in ids:
             if event := self.open.pop(event_id, None):
                 self.counts[place] += 1

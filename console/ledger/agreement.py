@@ -1,9 +1,9 @@
 """The comparison of each order with its reservation, its emails and the figures of analytics.
 
 Services agree only when no event is in flight. A disagreement is therefore reported only if it
-cannot be the result of an event in flight. The order is read first, then its events, which the
-service must all have handled; then the service's facts are read again, and finally the order, which
-must not have changed.
+cannot be the result of an event in flight. First the order is read, and then its events, all of
+which the service must have handled. Then the service's facts are read again, and finally the order,
+which must not have changed.
 """
 
 import time
@@ -28,12 +28,12 @@ from order_app.storage.models import OrderRow
 #: The number of orders in a page.
 PAGE = 500
 
-#: The number of disagreements that are kept; all disagreements are counted.
+#: Maximum number of disagreements that are kept. All disagreements are counted.
 LIMIT = 1_000
 
 
 class Disagreement(NamedTuple):
-    """An order, the service that disagrees with the order service, and how."""
+    """An order, the service that disagrees with the order service, and the disagreement."""
 
     order_id: UUID
     kind: str
@@ -46,7 +46,7 @@ class Disagreements:
 
     count: int = 0
     listed: list[Disagreement] = field(default_factory=list)
-    #: Orders that were compared.
+    #: Number of orders that were compared.
     orders: int = 0
 
     def add(self, found: Disagreement) -> None:
@@ -90,7 +90,7 @@ def _compare(
     candidates = _disagreeing(books, comparison, ids, oldest_mail)
     if not candidates:
         return
-    # The sequence matters; see the module's docstring.
+    # The order of these reads matters: see the module's docstring.
     before = _orders(books, list(candidates))
     settled = _handled(books, comparison, list(candidates))
     confirmed = _disagreeing(books, comparison, settled, oldest_mail)
@@ -135,5 +135,5 @@ def _handled(books: Books, comparison: Comparison, ids: Sequence[UUID]) -> list[
     handled: set[UUID] = set()
     for start in range(0, len(listed), PAGE):
         handled |= books.handled(comparison.service, listed[start : start + PAGE])
-    # Without events in the outbox, an order is not compared.
+    # An order without events in the outbox is not compared.
     return [order_id for order_id in ids if owed[order_id] and owed[order_id] <= handled]

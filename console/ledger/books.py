@@ -24,7 +24,7 @@ from eventbus.messaging import untrusted
 from eventbus.outbox.table import outbox
 from eventbus.topology.service import Service
 
-#: Rows of a page: one transaction, which takes a few milliseconds.
+#: Maximum number of rows of a page, which one transaction reads in a few milliseconds.
 PAGE = 1_000
 
 #: Connections to each database that are kept.
@@ -52,13 +52,13 @@ class Books:
     """
 
     def __init__(self, databases: Mapping[str, Sessions]) -> None:
-        #: By the service's name.
+        #: The databases, by the service's name.
         self.databases = databases
 
     @classmethod
     @contextmanager
     def opened(cls, settings: DatabaseServer) -> "Iterator[Books]":
-        """Open the databases of all services; they are connected at the first query."""
+        """Open the databases of all services; connections are opened at the first query."""
         with ExitStack() as stack:
             opened = {
                 s.name: stack.enter_context(sessions(settings, s)) for s in (*SERVICES, CONSOLE)
@@ -144,7 +144,7 @@ class Books:
             return session.scalar(query)
 
     def overflow(self, receiver: Service) -> Overflow | None:
-        """Return a service's record of dropped events; None if its queue drops none."""
+        """Return a service's record of dropped events, or None if its queue never drops events."""
         if not receiver.can_overflow:
             return None
         with reading(self.databases[receiver.name]) as session:
@@ -152,12 +152,12 @@ class Books:
 
 
 def lowest_id(moment: datetime) -> UUID:
-    """Return a UUIDv7 below the id of every event that was appended since a moment."""
+    """Return a UUIDv7 below the id of every event that was appended since a time."""
     return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)
 
 
 def uuids(values: Iterable[object]) -> Iterator[UUID]:
-    """Yield the values that are ids; other messages are not events of an outbox."""
+    """Yield the values that are ids. Other messages are not events of an outbox."""
     for value in values:
         with suppress(ValueError):
             yield UUID(str(value))

@@ -1,4 +1,4 @@
-"""The facts about an order in several services, and the rules by which they agree."""
+"""The facts about an order in several services, and the rules for their agreement."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -21,11 +21,11 @@ from notification_worker.models import Notification
 from order_app.domain import Reason, Status
 from order_app.storage.models import LineRow, OrderRow
 
-#: A service's record of an order; its type depends on the service.
+#: A service's record of an order, whose type depends on the service.
 Fact = Any
 
 
-#: A status of a newer release has no rule.
+#: The statuses to which rules apply. A status of a newer release has no rule.
 _HOLDING: Mapping[str, tuple[str, ...]] = {
     Status.CONFIRMED: (Held.RESERVED, Held.SHIPPED),
     Status.SHIPPED: (Held.SHIPPED,),
@@ -62,9 +62,9 @@ class Comparison:
     """A comparison of orders with the records of one service."""
 
     service: Service
-    #: Returns the facts of these orders, by the order's id.
+    #: A function that returns the facts of these orders, by the order's id.
     read: Callable[[Session, Sequence[UUID]], Mapping[UUID, Fact]]
-    #: Returns the disagreement, or None. The fact is None if the service has none.
+    #: A function that returns the disagreement, or None. The fact is None if the service has none.
     problem: Callable[[OrderFacts, Fact | None], str | None]
 
 

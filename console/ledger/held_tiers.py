@@ -9,15 +9,15 @@ from console.broker.parked_message import event_id
 from console.broker.state import Object, figure
 from eventbus.messaging.amqps import Connection
 
-#: Messages of one tier that can be held.
+#: Maximum number of messages of one tier that can be held.
 HOLD_LIMIT = 10_000
 
 
 class HeldTiers:
-    """Consumers that never acknowledge: the messages that they hold do not expire into the queue.
+    """Consumers that never acknowledge, so messages that they hold do not expire.
 
-    The messages return to their places with `release`, or with the connection. `arrived` is called
-    with each message.
+    The messages return to their places when `release` is called or the connection ends. `arrived`
+    is called with each message.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class HeldTiers:
         )
 
     def release(self) -> None:
-        """Return the messages to their tiers; due messages then expire into the queue."""
+        """Return the messages to their tiers. Due messages then expire into the queue."""
         for channel in self._channels:
             channel.close()
         self._channels.clear()

@@ -17,11 +17,11 @@ class Located:
     """The places of the open events of one service, as far as they are known."""
 
     places: dict[UUID, Place] = field(default_factory=dict)
-    #: The reason why other open events could not be examined; empty if all were.
+    #: The reason why the other open events could not be examined. Empty if all were examined.
     unproven: str = ""
-    #: Parked events that were also handled.
+    #: Number of parked events that were also handled.
     parked_duplicates: int = 0
-    #: The messages of events that are retrying or parked, each with its last failure.
+    #: The messages of events that are in a retry tier or parked, each with its last failure.
     messages: dict[UUID, Parked] = field(default_factory=dict)
 
 
@@ -36,9 +36,10 @@ def locate(
 ) -> dict[str, Located]:
     """Search the queues of these services for their open events, for at most `seconds`.
 
-    An event is missing if it is not in a queue, does not wait to be read from the stream, is not in
-    the inbox afterwards, and is still marked as sent. Raises `ActionError` if the broker cannot be
-    reached, and the errors of the databases. `whole` and `indexed` are as in `search`.
+    An event is missing if it is not in a queue, not among the events still to be read from the
+    stream, then not in the inbox, and still marked as sent. Raises `ActionError` if the broker
+    cannot be reached, and the errors of the databases. `whole` and `indexed` have the same meaning
+    as in `search`.
     """
     before = {a.service.name: books.overflow(a.service) for a in accounts}
     found = search(settings, accounts, seconds=seconds, whole=whole, indexed=indexed)
@@ -51,7 +52,7 @@ def locate(
 def locate_in_stream(books: Books, account: Account, positions: Mapping[str, int]) -> Located:
     """Return the places of the open events of a reader of the stream.
 
-    The stream keeps the sequence of publishing. An event that was appended after another event was
+    The stream keeps the order of publishing, so an event that was appended after another event was
     sent follows that event in the stream. If the reader has the later event, it has read the
     earlier event, or the earlier event was never in the stream. `positions` are the last positions
     in the outboxes, read after the open events were found to be sent.
@@ -76,7 +77,7 @@ def locate_in_stream(books: Books, account: Account, positions: Mapping[str, int
 def _located(books: Books, account: Account, found: Found, before: Overflow | None) -> Located:
     after = books.overflow(account.service)
     parked = set(uuids(found.parked))
-    # The inbox is read last: it contains an event that has left a queue in the meantime.
+    # The inbox is read last, because it contains an event that has left a queue in the meantime.
     located = Located(parked_duplicates=len(_handled(books, account, parked)))
     located.messages |= {UUID(name): message for name, message in found.messages.items()}
     _add(located, account.open.keys() & set(uuids(found.retrying)), Place.RETRYING)
@@ -88,7 +89,8 @@ def _located(books: Books, account: Account, found: Found, before: Overflow | No
         _add(located, books.discarded(account.service, page), Place.DISCARDED)
     rest = [event_id for event_id in rest if event_id not in located.places]
     if after and after.requested_at:
-        # Its process reads them from the stream as soon as the queue has room.
+        # The process of the service reads these events from the stream as soon as the queue has
+        # room.
         _add(located, rest, Place.IN_STREAM)
     elif rest and _has_caught_up(before, after):
         located.unproven = "events were taken from the stream meanwhile"
@@ -116,7 +118,7 @@ def _handled(books: Books, account: Account, ids: Iterable[UUID]) -> set[UUID]:
 
 
 def _sent(books: Books, account: Account, ids: Sequence[UUID]) -> set[UUID]:
-    """Return the given events that are still marked as sent: the others are sent again."""
+    """Return the events that are still marked as sent. The relay sends all other events again."""
     sent: set[UUID] = set()
     for outbox in {account.open[event_id].outbox for event_id in ids}:
         mine = [event_id for event_id in ids if account.open[event_id].outbox == outbox]

@@ -28,7 +28,7 @@ class Passes(Collector):
     """The results of the last pass, as metrics. The first scrape starts the passes."""
 
     settings: ConsoleSettings
-    #: By service.
+    #: The number of missing events by service. The next line has the number of open events.
     _missing: dict[str, int] = field(default_factory=dict)
     _open: dict[str, int] = field(default_factory=dict)
     _completed_at: float = field(default_factory=time.monotonic)
@@ -86,14 +86,15 @@ class Passes(Collector):
         except (ExpectedError, DBAPIError) as error:
             problem = described(error)
         except Exception as error:
-            # Otherwise the thread would end, and later passes would not run.
+            # An exception would end the thread, and later passes would not run.
             log.exception("ledger pass failed")
             problem = described(error)
         else:
             self._missing = {a.service.name: len(a.missing) for a in watch.accounts}
             self._open = {a.service.name: len(a.open) for a in watch.accounts}
             self._completed_at = time.monotonic()
-        # One line at the first failure and one at the recovery, rather than one for each pass.
+        # One line is logged at the first failure and one at the recovery, rather than one for each
+        # pass.
         if problem != self._problem:
             if problem:
                 log.warning("ledger pass interrupted", extra={"reason": problem})

@@ -15,17 +15,17 @@ from eventbus.topology.service import Service
 #: Seconds between two pages, so that most of the databases' time is left for other work.
 PAUSE = 0.02
 
-#: Seconds in which events in flight may be handled before queues are searched.
+#: Seconds for events in flight to be handled before queues are searched.
 SETTLING = 5.0
 
-#: Seconds for the search of the queues.
+#: Maximum seconds for the search of the queues.
 SEARCH = 30.0
 
-#: Time by which a row of the inbox may be deleted before it is due: the difference between the
-#: clocks of two databases, and the time between the handling and the broker's confirm.
+#: Maximum time by which a row of the inbox is deleted too early. It covers the difference between
+#: the clocks of two databases, and the time between the handling and the broker's confirm.
 _SLACK = timedelta(hours=1)
 
-#: Called after each page with the number of events read so far.
+#: A function that is called after each page with the number of events read so far.
 Report = Callable[[int], object]
 
 
@@ -114,7 +114,7 @@ def scan(
 
 
 def settle(books: Books, accounts: Sequence[Account], seconds: float) -> None:
-    """Count the open events that are handled, until all are or the time has elapsed."""
+    """Count the open events that are handled, until all are handled or the time has elapsed."""
     deadline = time.monotonic() + seconds
     while True:
         for account in accounts:

@@ -1,4 +1,4 @@
-"""Repair of missing events: each is published again, only to the service that lacks it."""
+"""Repair of missing events: each is published again, but only to the service that lacks it."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from eventbus.messaging.event_message import task_headers
 from eventbus.outbox.table import outbox
 from eventbus.topology.service import Service
 
-#: Events that are published together.
+#: Number of events that are published together.
 BATCH = 100
 
 
@@ -45,7 +45,7 @@ def republish(
     The message has the id, the headers and the body of the relay's message, so the service handles
     the event at most once. With `replayed`, the events are marked as history. Events that the
     service has handled in the meantime are omitted. Raises `ActionError` if the broker refuses a
-    message: another run publishes the rest.
+    message; another run publishes the remaining events.
     """
     for account in accounts:
         if account.missing:

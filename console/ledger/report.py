@@ -19,7 +19,7 @@ class Report:
 
     accounts: Sequence[Account]
     disagreements: Disagreements
-    #: Missing events that were published again.
+    #: Number of missing events that were published again.
     repaired: list[Republished] = field(default_factory=list)
 
     @property

@@ -1,14 +1,15 @@
 """The search for open events in the queues of their services.
 
-An event that was sent before the search began, and that the search does not find, is missing. The
-proof is a moment at which the event cannot be in any place through which messages move:
+An event that was sent before the search began, and that the search does not find, is missing. It is
+proven to be missing by the following steps, which show that it cannot be in any place through which
+messages move:
 
 - The retry tiers are held first. From then on messages do not leave a tier, and each message that
   enters a tier is found.
 - The service's queue is then empty, including the messages that its workers hold. A message leaves
   a queue only after its effect is committed, or after its copy is in a tier or in the parking lot.
-- The queue is empty a second time: a message that the broker itself was moving from a tier or to
-  the parking lot the first time has arrived since.
+- The queue is then empty a second time. A message that the broker itself was moving from a tier, or
+  to the parking lot, at the first time has arrived since then.
 - The parking lot is read next. Only an operator's command removes a message from it.
 - The inbox is read last.
 
@@ -38,7 +39,7 @@ from console.settings import BrokerAdminSettings
 from eventbus.messaging.amqps import Connection
 from eventbus.topology.service import Service
 
-#: Seconds after a change of state from which the broker's counts include the change.
+#: Seconds after a change of state until the broker's counts certainly include the change.
 FRESH = 7.0
 
 #: Seconds between two requests for the counts.
@@ -47,7 +48,8 @@ POLL = 1.0
 #: Maximum number of messages read from a parking lot; one at a time is in memory.
 PARKED_LIMIT = 100_000
 
-#: Messages of open events that a search of one service returns; each has a reason of a few lines.
+#: Maximum number of messages of open events that a search of one service returns. Each has a reason
+#: of a few lines.
 MESSAGE_LIMIT = 1_000
 
 
@@ -77,9 +79,9 @@ def search(
 ) -> Mapping[str, Found]:
     """Search the queues of these services, for at most `seconds`; return the result by service.
 
-    Each parking lot is read afterwards, or up to the last open event unless `whole`: the other
-    messages, which may be duplicates, are then not in the result. The parking lots of services in
-    `indexed` are not read.
+    Each parking lot is read afterwards, except those of the services in `indexed`. Unless `whole`,
+    reading ends at the last open event, and the result does not include further messages, which
+    may be duplicates.
 
     Raises `ActionError` if the broker cannot be reached.
     """
@@ -133,12 +135,13 @@ class _Search:
         self._channel: Channel = connection.channel()
         self._messages: dict[str, Parked] = {}
         self._tiers = HeldTiers(connection, list(_tiers(self.service, totals)), self._record)
-        #: The time since which the tiers have been held, and that at which the queue was first
+        #: The time since which the tiers have been held, and the time at which the queue was first
         #: found empty.
         self._held_at = time.monotonic()
         self._empty_at: float | None = None
         self._problem = f"{self.service.queue} was not empty at any moment of the search"
-        #: Messages of the parking lot at the proof; None if the broker does not report it.
+        #: Number of messages in the parking lot at the time of the proof; None if the broker does
+        #: not report it.
         self._parked_total: int | None = None
         self._is_proven = False
 
@@ -187,7 +190,7 @@ class _Search:
     ) -> tuple[frozenset[str], int]:
         """Return the ids of the events in the parking lot, and the number of messages read.
 
-        Unless `whole`, the reading ends when every open event has been found.
+        Unless `whole`, reading ends when every open event has been found.
         """
         ids, missing = [], self._open - self._tiers.ids
         with parking_lot(settings, self.service) as lot:
@@ -204,7 +207,7 @@ class _Search:
             self._messages[name] = Parked.of(self.service, message)
 
     def _is_empty(self, totals: Mapping[str, Object]) -> bool:
-        # All parts that exist: `PARTS` may have changed.
+        # All existing parts are included, because `PARTS` may have changed.
         parts = [name for name in totals if self.service.is_part_queue(name)]
         queues = [*parts, *[self.service.overflow] * self.service.can_overflow]
         if any(figure(totals.get(queue), "messages") != 0 for queue in queues):
@@ -232,6 +235,6 @@ class _Search:
 
 
 def _tiers(service: Service, totals: Mapping[str, Object]) -> Iterator[str]:
-    # All tiers that exist: `RETRY_TIERS` may have changed.
+    # All existing tiers are included, because `RETRY_TIERS` may have changed.
     prefix = f"{service.retry_exchange}."
     yield from (name for name in totals if name.startswith(prefix))

@@ -1,7 +1,8 @@
-"""A pass of the ledger, which reads the events since the previous pass and those still open.
+"""A pass of the ledger, which reads new events and examines open events.
 
-Events are read in the sequence in which they were appended, `DELAY` seconds later: a pass must not
-overtake a transaction that commits late. After a restart, the first passes read the whole outbox.
+Events are read in the order in which they were appended, `DELAY` seconds later, because a pass must
+not overtake a transaction that commits late. After a restart, the first passes read all events of
+the outbox.
 """
 
 import time
@@ -24,8 +25,8 @@ from eventbus.topology.service import Service
 #: Seconds after which an event is read. The databases end a transaction that is idle for a minute.
 DELAY = 60.0
 
-#: Pages of each outbox in one pass, and seconds between two of them: at most 300,000 events, and
-#: 5,000 in a second.
+#: Maximum number of pages of each outbox in one pass, and seconds between two pages. A pass reads
+#: at most 300,000 events, and 5,000 events per second.
 PAGES, PAUSE = 300, 0.2
 
 
@@ -38,17 +39,17 @@ class Watch:
     accounts: tuple[Account, ...] = field(
         default_factory=lambda: tuple(Account(service=service) for service in RECEIVERS)
     )
-    #: By outbox: the position up to which events were read, and the last position at the previous
-    #: pass.
+    #: For each outbox, the position up to which events were read, and the last position at the time
+    #: of the previous pass.
     _read: dict[str, int] = field(default_factory=dict)
     _last: dict[str, int] = field(default_factory=dict)
-    #: By outbox: events that were not sent when they were read.
+    #: For each outbox, the events that were not sent when they were read.
     _unsent: dict[str, set[UUID]] = field(default_factory=dict)
 
     def run(self, *, search: float = SEARCH) -> None:
-        """Make one pass; a search of the queues takes at most `search` seconds.
+        """Make one pass. A search of the queues takes at most `search` seconds.
 
-        Raises `ActionError` and the errors of the databases; the next pass continues.
+        Raises `ActionError` and the errors of the databases. The next pass continues.
         """
         for account in self.accounts:
             account.first = account.first or self.books.first(account.service)
@@ -64,7 +65,7 @@ class Watch:
 
     @property
     def _is_full(self) -> bool:
-        # Events beyond the limit would not be examined: they wait until others are handled.
+        # Events beyond the limit would not be examined, so they wait until open events are handled.
         return any(len(a.open) + len(a.missing) > OPEN_LIMIT - PAGE for a in self.accounts)
 
     def _read_new(self, sender: Service) -> None:
@@ -74,7 +75,8 @@ class Watch:
                 return
             rows = self.books.appended(sender, position)
             due = datetime.now(UTC) - timedelta(seconds=DELAY)
-            # Up to the first event that is too new: a later row may have an earlier time.
+            # Rows are taken up to the first event that is too new, although a later row may have an
+            # earlier time.
             events = [row.event for row in takewhile(lambda r: r.created_at < due, rows)]  # noqa: B023
             if not events:
                 return

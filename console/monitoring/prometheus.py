@@ -12,10 +12,10 @@ from pydantic import HttpUrl
 from console.errors import ActionError, first_line
 from console.http_session import HttpSession
 
-#: Seconds for each response; a few milliseconds are usual.
+#: Maximum seconds for each response, which usually takes a few milliseconds.
 _TIMEOUT = 2.0
 
-#: A value at each step; None where there was none.
+#: The values at each step; None where there was no value.
 Values = list[float | None]
 
 
@@ -43,7 +43,7 @@ class Prometheus(HttpSession):
 
     def lately(self, expr: str, *, seconds: int, step: int) -> Values:
         """Return the values of a query for one series, oldest first, at each step until now."""
-        # At whole steps, so that a figure moves to the left without changing.
+        # Times are whole steps, so that a figure moves to the left without changing.
         end = int(time.time()) // step * step
         start = end - seconds
         result = self._get("query_range", query=expr, start=start, end=end, step=step)["result"]
@@ -52,7 +52,7 @@ class Prometheus(HttpSession):
         return [value if math.isfinite(value) else None for value in steps]
 
     def alerts(self) -> list[Alert]:
-        """Return every pending or firing alert, the firing ones first."""
+        """Return every pending or firing alert, firing alerts first."""
         active = [_alert(alert) for alert in self._get("alerts")["alerts"]]
         return sorted(active, key=lambda alert: (not alert.is_firing, alert.name))
 

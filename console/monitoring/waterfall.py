@@ -10,7 +10,8 @@ from span_store.models import SpanRow
 class Fall:
     """A span, and its depth below the first span of its trace.
 
-    `is_orphan`: its parent is unknown, because its process was killed or has not sent it yet.
+    If `is_orphan`, its parent is unknown, because the parent's process was killed or has not sent
+    the parent yet.
     """
 
     span: SpanRow

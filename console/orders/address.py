@@ -9,7 +9,7 @@ _email: TypeAdapter[str] = TypeAdapter(Email)
 
 
 def masked(address: str) -> str:
-    """Return an address of which only the first letter and the domain can be read."""
+    """Return an address masked except for its first letter and its domain."""
     local, _, domain = address.rpartition("@")
     return f"{local[:1]}***@{domain}"
 
@@ -17,7 +17,7 @@ def masked(address: str) -> str:
 def entered(text: str) -> str:
     """Return an address that an operator has entered, in the form in which the API stores it.
 
-    Raises `ActionError` if it is not an address. The error does not repeat it.
+    Raises `ActionError` if the text is not an address. The error does not repeat the text.
     """
     try:
         return _email.validate_python(text.strip())

@@ -7,10 +7,10 @@ from console.broker.parked_message import Parked
 from console.ledger.account import Place
 from console.orders.journal import Handled, Sent
 
-#: The places in which an event does not wait for the service.
+#: The places in which an event is not waiting for the service.
 _CLOSED = {Place.HANDLED, Place.DISCARDED, Place.EXPIRED, Place.EARLIER}
 
-#: Sentences with the source of the event and the service that consumes it.
+#: Templates of sentences, with the source of the event and the service that consumes it.
 _WHERE: Mapping[Place, str] = {
     Place.UNSENT: "unsent in the outbox of {source}",
     Place.IN_FLIGHT: "in flight to {service}",
@@ -30,8 +30,8 @@ class Delivery:
     """An event of an order and its place, from the point of view of one service.
 
     `handled` is None unless the place is HANDLED. `message` is the message in a retry tier or the
-    parking lot, if it was found. `problem` is the reason why the event does not move, if it is
-    known, and `is_paused` whether the reason is a pause of the service.
+    parking lot, if it was found. `problem` states why the event does not move, if the reason is
+    known. `is_paused` is whether the reason is a pause of the service.
     """
 
     event: Sent
@@ -49,14 +49,14 @@ class Delivery:
 
     @property
     def where(self) -> str:
-        """The place in words, such as `parked at inventory`."""
+        """A text that names the place, such as `parked at inventory`."""
         if self.place is Place.IN_FLIGHT and self.problem:
             return f"waiting for {self.service}"
         return _WHERE[self.place].format(source=self.event.source, service=self.service)
 
     @property
     def cause(self) -> tuple[str, ...]:
-        """The place and the reason without the details of one message: deliveries in common."""
+        """The place and the reason without the details of one message, to group deliveries."""
         holder = self.event.source if self.place is Place.UNSENT else self.service
         reason = self.message.failure if self.message else self.problem
         return (self.event.type, self.place, holder, reason)
@@ -72,7 +72,7 @@ class Delivery:
 
 
 def waiting(deliveries: Iterable[Delivery]) -> tuple[Delivery, ...]:
-    """Return the deliveries that wait; an unsent event is included once for all consumers."""
+    """Return the deliveries that wait. An unsent event is included once for all consumers."""
     listed: dict[tuple[object, ...], Delivery] = {}
     for delivery in deliveries:
         if delivery.is_open:

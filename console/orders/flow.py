@@ -21,8 +21,8 @@ _PARTICIPANTS = (API, *(service.name for service in CONSUMERS))
 #: Maximum number of steps of one flow, which keeps the first steps. An order has about a dozen.
 LIMIT = 60
 
-#: Maximum number of failed attempts of one service for one event: the last attempts are kept. An
-#: outage may cause any number.
+#: Maximum number of failed attempts of one service for one event, of which the last are kept. An
+#: outage may cause any number of attempts.
 _ATTEMPTS = 10
 
 #: The text of each outcome that is shown as a failed attempt. Parking is a separate step.
@@ -40,7 +40,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """An attempt of a service to handle an event, a parking, or an event that waits.
+    """An attempt of a service to handle an event, the parking of an event, or its wait.
 
     From the second step of an event at a service onwards, `sender` is None: the service already has
     the message. `after` is the time since the order was placed, None if it is unknown.

@@ -1,4 +1,4 @@
-"""The journal of orders: their events in the outboxes, and how each service has handled them."""
+"""The journal of orders: their events in the outboxes, and the handling by each service."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +21,12 @@ from eventbus.outbox.lanes import BEHIND, REPAIR
 from eventbus.outbox.table import outbox
 from eventbus.topology.service import Service
 
-#: Events that are read from one outbox or inbox, the oldest first. An order has a few.
+#: Maximum number of events that are read from one outbox or inbox, oldest first. An order has a few
+#: events.
 LIMIT = 2_000
 
-#: Seconds without a pass after which a relay counts as stopped; normally it has one per second.
+#: Seconds without a pass after which a relay counts as stopped; normally, a pass takes place every
+#: second.
 STOPPED_AFTER = 15.0
 
 
@@ -41,9 +43,9 @@ _COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:
-    """An event of an order; `sent_at` is None until the broker has confirmed it.
+    """An event of an order. `sent_at` is None until the broker has confirmed it.
 
-    `problem` is the reason why it is not sent, and empty if it is.
+    `problem` states why it is not sent, and is empty if it is sent.
     """
 
     id: UUID
@@ -57,7 +59,7 @@ class Sent:
 
 @dataclass(frozen=True, kw_only=True)
 class Handled:
-    """The handling of an event by one service, and the number of attempts that it took."""
+    """The handling of an event by one service, and the number of attempts."""
 
     handled_at: datetime
     attempts: int
@@ -67,7 +69,7 @@ class Handled:
 class Inbox:
     """The events of these orders that one service has handled.
 
-    `first` is the lowest id of all events that the service has handled, None if there is none.
+    `first` is the lowest id of all events that the service has handled, or None.
     """
 
     handled: Mapping[UUID, Handled]
@@ -76,9 +78,9 @@ class Inbox:
 
 @dataclass(frozen=True, kw_only=True)
 class Journal:
-    """The events of orders in the order of their creation, and the inboxes by service.
+    """The events of orders, sorted by their creation, and the inboxes by service.
 
-    `unread` are the databases that could not be read: the problem by service.
+    `unread` contains the problem of each database that could not be read, by service.
     """
 
     events: tuple[Sent, ...]
@@ -107,7 +109,7 @@ def read(
 
 
 def _sent(session: Session, source: Service, order_ids: Sequence[UUID]) -> Iterator[Sent]:
-    # No index has this order, so only the index of subjects can be read.
+    # No index has this sort order, so only the index of subjects can be used.
     query = select(*_COLUMNS).order_by(outbox.c.created_at, outbox.c.event_id).limit(LIMIT)
     rows = session.execute(query.where(outbox.c.subject.in_(order_ids))).all()
     is_waiting = any(row.sent_at is None for row in rows)

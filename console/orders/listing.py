@@ -1,4 +1,4 @@
-"""The list of orders, page by page: each page names the position at which the next one starts."""
+"""The list of orders, page by page: each page names the position at which the next page starts."""
 
 from dataclasses import dataclass
 

@@ -15,19 +15,20 @@ from console.http_session import HttpSession
 from console.settings import ConsoleSettings
 from eventbus.messaging.untrusted import text
 
-#: Seconds for the connection, and for the response: a few milliseconds are usual. A wait for a lock
-#: in the API's database ends after five seconds.
+#: Maximum seconds for the connection and for the response, which usually takes a few milliseconds.
+#: A wait for a lock in the API's database ends after five seconds.
 _CONNECT, _RESPONSE = 2.0, 8.0
 
-#: Responses that concern the order or the request, rather than the API or the console.
+#: The statuses of responses that concern the order or the request, rather than the API or the
+#: console.
 _OF_THE_ORDER = {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
 
-#: Characters of a problem that are shown.
+#: Maximum number of characters of a problem that are shown.
 _LIMIT = 300
 
 
 class NotChanged(ActionError):
-    """The API has not confirmed the change; `status` is a status for the page that shows this."""
+    """The API has not confirmed the change. `status` is for the page that shows the error."""
 
     def __init__(self, message: str, status: int = HTTPStatus.SERVICE_UNAVAILABLE) -> None:
         super().__init__(message)
@@ -52,11 +53,11 @@ class OrderApi(HttpSession):
         )
 
     def cancel(self, order_id: UUID, *, reason: str, operator: str) -> str:
-        """Cancel an order, which may already be cancelled by an operator; return its status."""
+        """Cancel an order, unless an operator has already cancelled it, and return its status."""
         return self._put(order_id, "cancellation", reason=reason, operator=operator)
 
     def ship(self, order_id: UUID, *, operator: str) -> str:
-        """Mark an order as shipped, which it may already be; return its status."""
+        """Mark an order as shipped, unless it is already shipped, and return its status."""
         return self._put(order_id, "shipment", operator=operator)
 
     def _put(self, order_id: UUID, change: str, **body: str) -> str:

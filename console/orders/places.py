@@ -1,9 +1,9 @@
 """The places of orders' events: where each event is for each service that consumes it.
 
-An event that was sent, and that the service has not handled, is searched for as in the ledger, but
-only for a second, which is sufficient to find a message in a retry tier or a parking lot. A large
-parking lot is not read: its index is. A message that is in neither counts as in flight; only a
-longer search can prove that it is lost.
+An event that was sent but not handled by the service is searched for as in the ledger, but only for
+a second. This is sufficient to find a message in a retry tier or a parking lot. For a large parking
+lot, its index is read instead. An event whose message is in neither counts as in flight. Only a
+longer search can prove that the event is lost.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +26,8 @@ from console.orders.stopped import Stop, stopped
 from console.settings import RedriveSettings
 from eventbus.topology.service import Service
 
-#: Seconds for the search of the queues: enough to receive the messages of the retry tiers.
+#: Maximum seconds for the search of the queues, which is sufficient to receive the messages of the
+#: retry tiers.
 SEARCH = 1.0
 
 
@@ -34,7 +35,7 @@ SEARCH = 1.0
 class Places:
     """The deliveries of orders' events, in the order of the events.
 
-    `problem` is the reason why messages could not be searched for; these count as in flight.
+    `problem` states why the messages could not be searched. Their events count as in flight.
     """
 
     deliveries: list[Delivery] = field(default_factory=list)
@@ -56,8 +57,8 @@ def find(
 ) -> Places:
     """Return where the events of a journal are for each of these services that consumes them.
 
-    A search of the queues takes at most `seconds`; from 20 on, it can prove that an event is lost.
-    Retries of a service with open events wait for the search.
+    A search of the queues takes at most `seconds`. With 20 or more, it can prove that an event is
+    lost. Retries of a service with open events wait for the search.
     """
     accounts = {service.name: Account(service=service) for service in services}
     expiry = datetime.now(UTC) - timedelta(days=settings.inbox_retention_days)
@@ -162,7 +163,7 @@ def _delivery(
 
 
 def _is_earlier(service: Service, inbox: Inbox | None, event: Sent) -> bool:
-    # An essential service has consumed events since the first order, so its first event may be
+    # An essential service has consumed events since the first order, so even its first event may be
     # stuck.
     if service.essential or inbox is None or inbox.first is None:
         return False
@@ -175,7 +176,7 @@ def _explained(
     read: Journal,
     deliveries: Sequence[Delivery],
 ) -> list[Delivery]:
-    """Return the deliveries; those in flight with the reason why their service does not consume."""
+    """Return the deliveries. A delivery in flight states why its service does not consume."""
     awaited = {each.service for each in deliveries if each.place is Place.IN_FLIGHT}
     if not awaited:
         return list(deliveries)

@@ -12,20 +12,20 @@ from console.settings import BrokerAdminSettings, ConsoleSettings, DatabaseServe
 from eventbus.consumer.operator_pause import OperatorPause
 from eventbus.topology.service import Service
 
-#: The workers that have reported a pause with their last scrape.
+#: The query for the workers that reported a pause at their last scrape.
 _PAUSED = "orders_consumption_paused == 1"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stop:
-    """The reason why a worker does not consume; `is_paused` if `resume` ends it."""
+    """The reason why a worker does not consume. `is_paused` is whether `resume` ends it."""
 
     reason: str
     is_paused: bool = False
 
 
 def stopped(settings: BrokerAdminSettings, services: Iterable[Service]) -> Mapping[str, Stop]:
-    """Return those of these services whose worker does not consume: the reason by service.
+    """Return the services whose worker does not consume, each with the reason.
 
     A pause for an outage is known only to the console, and only if Prometheus responds.
     """

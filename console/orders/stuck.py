@@ -16,13 +16,13 @@ from console.settings import RedriveSettings
 from order_app.storage.pending import undecided
 from order_app.storage.search import Summary
 
-#: The age from which an undecided order counts as stuck: a decision takes less than a second.
+#: The age from which an undecided order counts as stuck. A decision takes less than a second.
 OLDER_THAN = timedelta(seconds=30)
 
-#: Orders that are examined, the oldest first.
+#: Maximum number of orders that are examined, oldest first.
 LIMIT = 100
 
-#: The services that decide an order. The others cannot delay it.
+#: The services that decide an order. Other services cannot delay it.
 _DECIDING = tuple(service for service in CONSUMERS if service.essential)
 
 
@@ -30,8 +30,8 @@ _DECIDING = tuple(service for service in CONSUMERS if service.essential)
 class Stuck:
     """An order that is not decided, and its events that wait for a service that decides it.
 
-    `problem` is the reason why it is stuck if no event waits, and is otherwise empty. `closed` is
-    the event of that reason, if there is one.
+    `problem` states why the order is stuck although no event waits, and is otherwise empty.
+    `closed` is the event that the reason concerns, if there is one.
     """
 
     order: Summary
@@ -42,7 +42,7 @@ class Stuck:
 
 @dataclass(frozen=True, kw_only=True)
 class Shared:
-    """A cause that several stuck orders share: the delivery of one of them, and their number."""
+    """A cause that several stuck orders share, with the delivery of one order, and their number."""
 
     delivery: Delivery
     orders: int
@@ -50,9 +50,9 @@ class Shared:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The stuck orders, oldest first, at most `LIMIT`; `is_cut` if there are more.
+    """At most `LIMIT` stuck orders, oldest first. `is_cut` is whether there are more.
 
-    `problem` is the reason why messages could not be searched for, and is empty if they were.
+    `problem` states why the messages could not be searched, and is otherwise empty.
     """
 
     orders: tuple[Stuck, ...]

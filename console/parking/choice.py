@@ -13,24 +13,26 @@ from console.errors import ActionError
 from console.settings import BrokerAdminSettings
 from eventbus.topology.service import Service
 
-#: Maximum number of messages that are chosen, and bytes of their bodies; all are in memory. One
-#: event may be parked several times.
+#: Maximum number of chosen messages, and maximum total size of their bodies in bytes. All of them
+#: are kept in memory. One event may be parked several times.
 LIMIT, BYTES_LIMIT = 1_000, 16 * 1024 * 1024
 
-#: Bodies of one event that an error lists, and characters of the cause of each.
+#: Maximum number of bodies of one event that an error lists, and maximum number of characters of
+#: the cause of each.
 _BODIES_LISTED, _CAUSE_LIMIT = 10, 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Chosen messages, oldest first, and the reason why others are not among them."""
+    """Chosen messages, oldest first, and the reasons why other messages were not chosen."""
 
     messages: list[Message]
-    #: Messages of the same events beyond the limits.
+    #: Number of messages of the same events beyond the limits.
     more: int
-    #: The events that are not parked, in words; empty if all are.
+    #: A text that lists the events that are not parked. Empty if all are parked.
     missing: str
-    #: The events of which other messages stay parked: with another body, or beyond the limits.
+    #: The events with other messages that stay parked, because they have another body or are beyond
+    #: the limits.
     left: set[str]
 
 
@@ -43,9 +45,10 @@ def choose(
 ) -> Choice:
     """Return the messages of these events, at most `LIMIT` with at most `BYTES_LIMIT` bytes.
 
-    With `digest`, only messages whose body has this SHA-256. The whole parking lot is read, and one
-    message is in memory in addition to the chosen ones. Raises `ActionError` listing the bodies if
-    an event is parked with several different bodies: an operator has seen at most one of them.
+    With `digest`, only messages whose body has this SHA-256 are returned. The entire parking lot is
+    read, and one message is in memory in addition to the chosen messages. Raises `ActionError`
+    listing the bodies if an event is parked with several different bodies: an operator has seen at
+    most one of them.
     """
     missing, chosen, size, more = set(event_ids), list[Message](), 0, 0
     left = set[str]()

@@ -1,4 +1,4 @@
-"""Criteria by which parked messages are selected."""
+"""Criteria for the selection of parked messages."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ from console.broker.parked_message import Parked
 
 @dataclass(frozen=True, kw_only=True)
 class Criteria:
-    """Criteria that a message must meet, each by one of its values; an empty one always holds."""
+    """Criteria that a message must meet, each with one of its values. Empty criteria are met."""
 
     types: tuple[str, ...] = ()
     #: Classes of exceptions, or reasons of the broker, as `orderctl parked groups` shows them.

@@ -12,14 +12,14 @@ from eventbus.messaging.untrusted import text
 #: The path of a payload in its envelope.
 ROOT = "$.data"
 
-#: Values that may differ: each is shown before an edit, and stored with it.
+#: Maximum number of values that may differ. Each is shown before an edit, and stored with it.
 LIMIT = 200
 
-#: Maximum number of characters of a path, which bounds the nesting and the memory. The paths of
-#: events have about fifty.
+#: Maximum number of characters in a path. It limits the depth of nesting and the memory used. The
+#: paths of events have about fifty characters.
 PATH_LIMIT = 500
 
-#: A step in a path: a field, a quoted field, or an index.
+#: The pattern of a step in a path: a field, a quoted field, or an index.
 _STEP = re.compile(r'\.([A-Za-z_]\w*)|\[("(?:[^"\\]|\\["\\])*")\]|\[(\d{1,6})\]')
 
 _ASSIGNMENT = re.compile(rf"(?:\$\.)?data((?:{_STEP.pattern})*)=", re.ASCII)
@@ -27,7 +27,7 @@ _ASSIGNMENT = re.compile(rf"(?:\$\.)?data((?:{_STEP.pattern})*)=", re.ASCII)
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A value that differs: its path, and both values as JSON; None is a value that is missing."""
+    """A value that differs: its path, and both values as JSON, None if a value is missing."""
 
     path: str
     old: str | None
@@ -38,7 +38,7 @@ class Change:
 
 
 def difference(old: Any, new: Any) -> tuple[Change, ...]:
-    """Return the differing values of two payloads, in the order of the first; additions are last.
+    """Return the values that differ, in the order of the first payload; additions are last.
 
     Raises `ActionError` if there are more than `LIMIT`.
     """
@@ -112,11 +112,12 @@ def _steps(path: str) -> list[str | int]:
 
 
 def _values(payload: Any) -> Iterator[tuple[str, str]]:
-    """Yield the path of each value, and the value as JSON; only empty objects and lists are values.
+    """Yield the path and the JSON of each leaf. An empty object or list is a leaf.
 
     Raises `ActionError` for a path beyond `PATH_LIMIT`.
     """
-    # Without recursion: an unknown publisher's payload may exceed Python's limit.
+    # This loop does not use recursion, because an unknown publisher's payload may exceed Python's
+    # limit.
     left: list[tuple[str, Any]] = [(ROOT, payload)]
     while left:
         path, value = left.pop()

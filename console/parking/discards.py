@@ -27,16 +27,17 @@ from console.settings import BrokerAdminSettings, DiscardSettings
 from eventbus.messaging.message_copy import copy_of
 from eventbus.topology.service import Service
 
-#: Discarded messages that are listed, the newest ones.
+#: Maximum number of discarded messages that are listed, from the newest.
 LISTED = 100
 
-#: Old rows that are deleted in one transaction, so that it is short; the next command deletes more.
+#: Maximum number of old rows that are deleted in one transaction, which is therefore short. The
+#: next command deletes more.
 _DELETED_TOGETHER = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Discarded:
-    """A message that was discarded: its number, the reason why it was parked, and its body."""
+    """A discarded message, with its number, its body, and the reason why it was parked."""
 
     id: int
     parked: Parked
@@ -68,12 +69,12 @@ def discard(
 ) -> tuple[Discarded, ...]:
     """Take the messages of these events out of the parking lot, and return them.
 
-    With `digest`, only those whose body has this SHA-256. They are stored first, for
-    `discarded_retention_days`: after a crash in between, a message is in both places. Once no
+    With `digest`, only messages whose body has this SHA-256 are taken. They are stored first, for
+    `discarded_retention_days`, so after a crash in between, a message is in both places. Once no
     message of an event is left, later events no longer wait behind it. Raises `ActionError` naming
-    the events that are not parked, or that are parked with different bodies; nothing changes then.
-    It is also raised if more messages are parked than `choose` returns, after these have been
-    discarded.
+    the events that are not parked, or that are parked with different bodies; nothing is changed in
+    this case. Also raises `ActionError` if more messages are parked than `choose` returns, after
+    the returned messages have been discarded.
     """
     reason = checked("reason", reason)
     with parking_lot(settings, service) as lot:
@@ -93,7 +94,8 @@ def discard(
             ids = [row.id for row in rows]
             entries = [_journaled(row, Change.DISCARDED, discarded_by, reason) for row in rows]
             journal.record(session, *entries)
-        # Before the messages are removed: a record without a message would block its order.
+        # The records are deleted before the messages are removed, because a record without a
+        # message would block its order.
         parked_events.release(settings, service, {one.id for one in parked} - choice.left)
         for message in chosen:
             lot.discard(message)
@@ -108,10 +110,10 @@ def discard(
 
 
 def restore(settings: DiscardSettings, discard_id: int, *, restored_by: str) -> Entry:
-    """Return a discarded message to its parking lot; it is no longer listed as discarded.
+    """Return a discarded message to its parking lot, and remove it from the list.
 
     If its service parks in sequence, later events wait behind it again. The row is deleted once the
-    broker has confirmed the message: after a crash in between, the message is in both places.
+    broker has confirmed the message, so after a crash in between, the message is in both places.
     Raises `ActionError` if there is no such message, or if it cannot be sent.
     """
     with transaction(settings, CONSOLE) as session:
@@ -148,7 +150,7 @@ def newest(settings: DiscardSettings, service: Service | None = None) -> list[En
 
 
 def _row(parked: Parked, message: Message, reason: str, discarded_by: str) -> DiscardRow:
-    # With all headers, which contain the failures.
+    # All headers are kept, because they contain the failures.
     copy = copy_of(message.body, message.properties, message.headers or {})
     return DiscardRow(
         service=parked.service,

@@ -1,6 +1,6 @@
-"""An edit of one parked message: its payload is corrected, and its event is otherwise unchanged.
+"""An edit of one parked message, which changes only the payload of its event.
 
-The id of the event is also unchanged, so the inbox accepts either the original or the edited copy.
+The id of the event stays the same, so the inbox accepts either the original or the edited copy.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,19 +46,19 @@ class Original:
 
     @property
     def payload(self) -> Any:
-        """The payload of the event; None if it has none."""
+        """The payload of the event, or None."""
         return self.envelope.get("data")
 
     @property
     def text(self) -> str:
         """The payload as indented JSON."""
-        # JSON may contain lone surrogates, which no page and no file can contain.
+        # JSON may contain lone surrogates, which a page or a file cannot contain.
         return storable(msgspec.json.format(_encoded(self.payload), indent=2).decode())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Edit:
-    """A valid edit that has not been made: the original, the edited body, and the difference."""
+    """A valid edit before it is made: the original, the edited body, and the difference."""
 
     original: Original
     body: bytes
@@ -73,10 +73,10 @@ def read(
     *,
     find: Find = lookup.read,
 ) -> Original:
-    """Return the oldest parked message of an event, with this SHA-256 of its body if it is given.
+    """Return the oldest parked message of an event; `digest` is the SHA-256 of its body, if given.
 
-    The message stays in place. `find` reads the parking lot, or its index. Raises `ActionError` if
-    there is no such message, or if it contains no event.
+    The message stays in place. `find` reads the parking lot or its index. Raises `ActionError` if
+    no such message is parked, or if it contains no event.
     """
     found = find(settings, service, wanted, wanted_digest)
     content = lookup.only(found, service, wanted, wanted_digest)
@@ -133,7 +133,8 @@ def publish(
     A redriven copy has one attempt. The edit is recorded first; the original leaves the parking lot
     once the broker has confirmed the copy. After a crash in between, the original, the copy or both
     exist. Raises `ActionError` if the message is no longer parked or cannot be copied, if its event
-    is too old to be redriven, or if the queue rejects the copy; the message stays then.
+    is too old to be redriven, or if the queue rejects the copy; in these cases, the message stays
+    parked.
     """
     reason, parked = checked("reason", reason), wanted.original.parked
     with parking_lot(settings, service) as lot:
@@ -163,7 +164,7 @@ def publish(
 def _replace(
     settings: ParkingSettings, lot: ParkingLot, message: Message, body: bytes, *, redrive: bool
 ) -> None:
-    # As in a plan: all attempts except the last are counted, so a failure is known within seconds.
+    # As in a plan, all attempts except the last are counted, so a failure is known within seconds.
     moved = (
         lot.put_back(message, body=body, retries=len(settings.retry_tiers))
         if redrive
@@ -185,7 +186,7 @@ def _find(lot: ParkingLot, original: Original) -> Message | None:
 
 
 def _effect(settings: ParkingSettings, service: Service, candidate: Candidate) -> Effect | None:
-    # The edit itself does not need these databases.
+    # The edit itself does not need these databases, so their errors are ignored.
     with suppress(DBAPIError), effects(settings, service) as expected:
         return expected.of([candidate])[0]
     return None

@@ -23,7 +23,7 @@ from eventbus.topology.service import Service
 from order_app.domain import Status
 from order_app.storage.models import OrderRow
 
-#: Messages whose effects are found with one query of each database.
+#: Number of messages whose effects are determined with one query of each database.
 BATCH = 500
 
 #: Event types that have no effect, in their service, on an order that is no longer PENDING.
@@ -40,13 +40,13 @@ class Effect(StrEnum):
     HANDLE = "handle"
     #: The service handles the event after the earlier events of its order, which are parked.
     IN_SEQUENCE = "handle in sequence"
-    #: The service handles the event, which changes nothing, because its order is decided.
+    #: The service handles the event, which has no effect, because its order is decided.
     DECIDED = "order already decided"
     #: The service drops the event as a duplicate.
     HANDLED = "already handled"
-    #: None: the event is older than `PARKED_REDRIVE_DAYS` and stays parked.
+    #: There is no effect: the event is older than `PARKED_REDRIVE_DAYS` and stays parked.
     TOO_OLD = "too old"
-    #: None: the message is not an event, and no inbox would show that it was handled.
+    #: There is no effect: the message is not an event, and no inbox would show that it was handled.
     INVALID = "not an event"
 
     @property
@@ -64,7 +64,7 @@ class Candidate:
     #: The dedup key of the event; None if the message is not an event.
     inbox_id: UUID | None
     is_too_old: bool
-    #: Whether it meets the operator's criteria.
+    #: Whether the message meets the operator's criteria.
     is_chosen: bool
 
     @classmethod

@@ -16,17 +16,17 @@ from eventbus.errors import WaitsBehind
 from eventbus.topology.service import Service
 
 #: Maximum number of groups of one service, which are in memory. Messages of an unknown publisher
-#: may have any number of types and reasons; beyond this number, they share one group.
+#: may have any number of types and reasons. Beyond this number of groups, they share one group.
 GROUP_LIMIT = 500
 
-#: Releases that a group lists, by their first appearance.
+#: Maximum number of releases that a group lists, in the order of their appearance.
 RELEASE_LIMIT = 10
 
 #: The type and the failure of the group that all groups beyond the limit share.
 OTHERS = "(others)"
 
 
-#: Hexadecimal digits of a key: enough for millions of groups.
+#: Number of hexadecimal digits of a key, which is sufficient for millions of groups.
 _KEY_DIGITS = 12
 
 _NEVER: Mapping[str, datetime | None] = MappingProxyType({})
@@ -36,24 +36,25 @@ _NEVER: Mapping[str, datetime | None] = MappingProxyType({})
 class Group:
     """Parked messages of one service with the same event type, failure and function.
 
-    Messages that wait behind others are one group, of any type.
+    All messages that wait behind other messages form one group, regardless of their type.
 
-    The times are those of the earliest and the latest failure, None if no message has a valid one.
+    The times are the earliest and the latest failure, or None if no message has a valid time.
     """
 
     service: str
     type: str | None
     #: The class of the exception, or the reason of the broker.
     failure: str
-    #: The function that failed, None if it is not in the messages.
+    #: The function that failed; None if the messages do not name it.
     frame: str | None
     count: int = 0
-    #: Messages that failed after `since`, the time up to which failures were counted before.
+    #: Number of messages that failed after `since`, the time up to which failures were counted
+    #: before.
     new: int = 0
     since: datetime | None = None
     first_seen: datetime | None = None
     last_seen: datetime | None = None
-    #: The releases in which the messages failed last, at most `RELEASE_LIMIT`.
+    #: The releases in which the messages last failed, at most `RELEASE_LIMIT`.
     releases: list[str] = field(default_factory=list)
     #: The event id and the reason of the newest message.
     example: str = ""
@@ -88,7 +89,7 @@ class Group:
 class Groups:
     """The groups of a parking lot, as `grouped` returns them.
 
-    `unread` is as `other_readers` returns it.
+    `unread` is the result of `other_readers`.
     """
 
     groups: list[Group]
@@ -100,9 +101,9 @@ def groups(
     service: Service,
     since: Mapping[str, datetime | None] = _NEVER,
 ) -> Groups:
-    """Return the groups of a service's parked messages; all stay in place.
+    """Return the groups of a service's parked messages, and leave all messages in place.
 
-    The whole parking lot is read, with one message and at most `GROUP_LIMIT` groups in memory.
+    The entire parking lot is read, with one message and at most `GROUP_LIMIT` groups in memory.
     `since` maps each key to the time up to which failures were already counted.
     """
     with parking_lot(settings, service) as lot:
@@ -113,9 +114,9 @@ def groups(
 def grouped(
     messages: Iterable[Parked], since: Mapping[str, datetime | None] = _NEVER
 ) -> list[Group]:
-    """Return the groups of these messages, the largest first; `since` is as in `groups`.
+    """Return the groups of these messages, largest first; `since` is as in `groups`.
 
-    The group of the events that wait behind others is the last.
+    The group of waiting events is the last.
     """
     found: dict[tuple[str | None, str, str | None], Group] = {}
     for parked in messages:

@@ -23,16 +23,16 @@ from eventbus.consumer.inbox import inbox
 from eventbus.telemetry.privacy import masked
 from eventbus.topology.service import Service
 
-#: Parked messages of the event, and plans that contain it, that are shown.
+#: Maximum number of parked messages of the event, and of plans that contain it, that are shown.
 LISTED = 100
 
-#: Values of an edit that a line contains.
+#: Maximum number of values of an edit that a line contains.
 _EDITED_LISTED = 5
 
-#: Digits of the SHA-256 of a body that distinguish its versions.
+#: Number of digits of a body's SHA-256 that distinguish its versions.
 _VERSION_DIGITS = 8
 
-#: Lines without a valid time come first.
+#: The sort key of lines without a valid time, which come first.
 _FIRST = datetime.min.replace(tzinfo=UTC)
 
 
@@ -40,8 +40,9 @@ _FIRST = datetime.min.replace(tzinfo=UTC)
 class Line:
     """One occurrence in the history of a message.
 
-    `at` is None if the message contains no valid time, `by` if no person caused it. `version` names
-    the body by the start of its SHA-256; an edited copy has a different version.
+    `at` is None if the message contains no valid time. `by` is None if no person caused the
+    occurrence. `version` is the start of the body's SHA-256, so an edited copy has a different
+    version.
     """
 
     at: datetime | None
@@ -54,9 +55,9 @@ class Line:
 
 
 def history(settings: ParkingSettings, service: Service, wanted: str) -> list[Line]:
-    """Return the history of a message, the oldest line first; the message stays in place.
+    """Return the history of a message, oldest line first; the message stays in place.
 
-    Redrives of all messages together are not recorded. Entries of operators are kept for
+    Redrives with `redrive --all` are not recorded. Entries of operators are kept for
     `journal.KEPT`, plans for `plans.KEPT`. Raises `ActionError` and the errors of the databases.
     """
     return in_order(

@@ -1,4 +1,4 @@
-"""The journal: changes that operators have made to parked messages and to failure groups."""
+"""The journal: operators' changes to parked messages and to failure groups."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ from eventbus.topology.service import Service
 #: contain a customer's address.
 KEPT = timedelta(days=90)
 
-#: Old entries that are deleted in one transaction, so that it is short; the next entry deletes
-#: more.
+#: Maximum number of old entries that are deleted in one transaction, which is therefore short. The
+#: next entry deletes more.
 _DELETED_TOGETHER = 1_000
 
-#: Entries of one message or group that are shown, the newest ones.
+#: Maximum number of entries of one message or group that are shown, from the newest.
 LISTED = 100
 
 
@@ -34,7 +34,7 @@ class Change(StrEnum):
 
     #: An edited copy is to replace the message.
     EDITED = "edited"
-    #: The edited copy was rejected: the message is unchanged.
+    #: The edited copy was rejected, so the message is unchanged.
     EDIT_FAILED = "edit failed"
     #: The message was redriven without a plan.
     REDRIVEN = "redriven"
@@ -66,7 +66,7 @@ class Entry:
 
 
 def record(session: Session, *entries: Entry) -> None:
-    """Append entries; entries older than `KEPT` are deleted."""
+    """Append entries, and delete entries older than `KEPT`."""
     old = select(JournalRow.id).where(JournalRow.recorded_at < func.now() - KEPT)
     old = old.order_by(JournalRow.recorded_at).limit(_DELETED_TOGETHER)
     session.execute(delete(JournalRow).where(JournalRow.id.in_(old)))

@@ -25,14 +25,15 @@ from console.settings import DiscardSettings
 from eventbus.topology.service import Service
 
 #: Minimum time from the last failure of a group to the failure with which it returns. Retries take
-#: twelve minutes: a redrive that fails again is not a return.
+#: twelve minutes, and a redrive that fails again is not a return.
 RETURN_AFTER = timedelta(minutes=15)
 
-#: Groups of one service that are remembered: those with a note or an owner, then the newest. An
-#: unknown publisher may invent any number of types.
+#: Maximum number of groups of one service that are remembered. Groups with a note or an owner come
+#: first, then the newest groups. An unknown publisher may invent any number of types.
 REMEMBERED = 1_000
 
-#: Groups without parked messages that are listed, the newest ones of each service.
+#: Maximum number of groups without parked messages that are listed for each service, from the
+#: newest.
 EARLIER_LISTED = 50
 
 _DAY, _HOUR, _MINUTE = 86_400, 3_600, 60
@@ -40,9 +41,9 @@ _DAY, _HOUR, _MINUTE = 86_400, 3_600, 60
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """A failure group as it is remembered; the times are those of failures.
+    """A remembered failure group, with the times of failures.
 
-    `count` is the number of failures that were seen, approximately: of two failures in the same
+    `count` is the approximate number of failures that were seen: if two failures occur in the same
     millisecond, one may be missing.
     """
 
@@ -87,7 +88,7 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """A group of parked messages, with its memory; None if it is not remembered."""
+    """A group of parked messages, and its memory, which is None if it is not remembered."""
 
     group: Group
     memory: Memory | None = None
@@ -100,9 +101,10 @@ class Known:
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """The groups of a service: the muted ones last. `problem` is the reason why none is remembered.
+    """The groups of a service, muted groups last; `problem` is why none is remembered.
 
-    `unread` is as `other_readers` returns it. `as_of` is the time of the index, None: now.
+    `unread` is the result of `other_readers`. `as_of` is the time of the index, or None if the
+    parking lot was read.
     """
 
     service: Service
@@ -121,7 +123,7 @@ class Listing:
 def listed(settings: DiscardSettings, service: Service) -> Listing:
     """Return the groups of a service's parked messages, and remember them; the messages stay.
 
-    Without the console's database they are returned without their memory.
+    If the console's database is unavailable, they are returned without their memory.
     """
     try:
         with transaction(settings, CONSOLE) as session:
@@ -197,7 +199,7 @@ def _rows(service: Service, keys: Iterable[str]) -> Select[FailureGroupRow]:
 
 
 def _locked(session: Session, service: Service, keys: Iterable[str]) -> dict[str, FailureGroupRow]:
-    # In one order, because another command may list the same groups.
+    # Rows are locked in a fixed order, because another command may list the same groups.
     locked = _rows(service, keys).order_by(FailureGroupRow.key).with_for_update()
     return {row.key: row for row in session.scalars(locked)}
 
@@ -234,7 +236,8 @@ def _row(group: Group, now: datetime) -> dict[str, object]:
 
 
 def _past(moment: datetime | None, now: datetime) -> datetime | None:
-    # A publisher may have set a time in the future: later failures would not count as new.
+    # A publisher may have set a time in the future, after which later failures would not count as
+    # new.
     return min(moment, now) if moment else None
 
 

@@ -20,8 +20,9 @@ def release(
 ) -> None:
     """Let the later events of an order pass an event; a parked event stays parked.
 
-    The release is recorded first: after a crash in between, the journal contains a release that was
-    not made. Raises `ActionError` if no event waits behind the event; nothing changes then.
+    The release is recorded first, so after a crash in between, the journal contains a release that
+    was not made. Raises `ActionError` if no event waits behind the event; nothing is changed in
+    this case.
     """
     entry = Entry(
         service=service.name,
@@ -38,7 +39,7 @@ def release(
     with transaction(settings, service) as session:
         if not parked_events.forget(session, _key(event_id)):
             raise ActionError(f"{service.name} has no record of {name}: no event waits behind it")
-        # Before the commit of the release.
+        # The entry is recorded before the release is committed.
         with transaction(settings, CONSOLE) as own:
             journal.record(own, entry)
 

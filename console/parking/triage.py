@@ -22,7 +22,7 @@ from console.settings import DatabaseServer
 from eventbus.messaging import untrusted
 from eventbus.topology.service import Service
 
-#: Characters of a note, and of the name of an owner.
+#: Maximum number of characters of a note, and of the name of an owner.
 NOTE_LIMIT, OWNER_LIMIT = 2_000, 100
 
 #: The default and the maximum duration of a mute. A mute without an end would be forgotten.
@@ -86,7 +86,7 @@ def mute(
     by: str,
     reason: str | None = None,
 ) -> Memory:
-    """List a group after the others until `duration` has passed; its counts do not change.
+    """List a group after all other groups for this time, without changing its counts.
 
     Raises `ActionError` if the group is not remembered, or for a duration above `LONGEST_MUTE`.
     """

@@ -1,4 +1,4 @@
-"""Comparison of all databases, to find those that are behind and the events that they lack."""
+"""Comparison of all databases, to find databases that are behind and the events they lack."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from console.restore.orphans import orphans
 from console.settings import BrokerAdminSettings, LedgerSettings
 from eventbus.topology.service import Service
 
-#: Ids that are listed as text; the document lists `LIMIT`.
+#: Maximum number of ids in a text. The document lists up to `LIMIT`.
 LISTED = 20
 
 
@@ -30,9 +30,9 @@ class Condition:
     service: Service
     #: The places of the events that the service consumes; None if the broker has lost its queues.
     account: Account | None
-    #: Events that the service has published but that are no longer in its outbox.
+    #: Events that the service has published and that are no longer in its outbox.
     lost: Named = field(default_factory=Named)
-    #: By service: orders that it has recorded and the order service does not have.
+    #: For each service, the orders that it has recorded and that the order service does not have.
     orphans: dict[str, Named] = field(default_factory=dict)
 
     @property
@@ -91,12 +91,13 @@ class Findings:
 
     conditions: Sequence[Condition]
     lost_queues: Sequence[str]
-    #: Entries of the warehouse that do not exist. Healing cannot restore them.
+    #: The commands whose entries in the warehouse do not exist. Healing cannot restore these
+    #: entries.
     lost_entries: Sequence[Entered] = ()
 
     @property
     def behind(self) -> list[str]:
-        """The names of the services to heal, and of the broker, in the sequence of healing."""
+        """The names of the services to heal, and of the broker, in the order of healing."""
         broker = ["broker"] if self.lost_queues else []
         return broker + [each.service.name for each in self.conditions if each.is_behind]
 
@@ -119,7 +120,7 @@ class Findings:
 
 
 def entry_lines(lost: Sequence[Entered]) -> Iterator[str]:
-    """Yield the lines that report lost entries of the warehouse, all of them."""
+    """Yield the lines that report all lost entries of the warehouse."""
     if lost:
         yield f"{INVENTORY.name}: {len(lost)} entries of the warehouse are lost; enter them again:"
         yield from (f"  {entered}" for entered in lost)

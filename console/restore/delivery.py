@@ -24,7 +24,7 @@ KEPT = frozenset(
     }
 )
 
-#: The same if the broker has lost its data: the stream is a different one.
+#: The same places if the broker has lost its data, and therefore has a new stream.
 KEPT_BY_NEW_BROKER = KEPT - {Place.IN_STREAM}
 
 
@@ -40,8 +40,8 @@ def unknown(
     """Return the accounts of services; `missing` are the events to deliver again.
 
     These are the events that are in none of the places `kept`. Unlike in a reconciliation, no proof
-    is required: a copy of an event that is in the queue is behind the event, and the inbox drops
-    it. A service with an empty inbox has lost its database, and lacks all events. Raises
+    is required: if the event is in the queue, the copy is behind the event, and the inbox drops the
+    copy. A service with an empty inbox has lost its database, and lacks all events. Raises
     `ActionError`, and the errors of the databases.
     """
     accounts = [Account(service=s, first=books.first(s) or UUID(int=0)) for s in services]

@@ -22,16 +22,16 @@ from console.databases.service_database import reading
 from console.ledger.books import Books
 from inventory_worker.models import Kind, StockEntry, StockImport
 
-#: Commands of the audit log that are compared, the newest first.
+#: Maximum number of commands of the audit log that are compared, newest first.
 LIMIT = 10_000
 
-#: Commands that are looked up in one query.
+#: Number of commands that are looked up in one query.
 _TOGETHER = 500
 
-#: Seconds by which the clocks of the two databases may differ.
+#: Maximum difference between the clocks of the two databases, in seconds.
 _SLACK = timedelta(seconds=5)
 
-#: By action, the kind of the entry.
+#: The kind of the entry, by action.
 _KINDS = {
     "stock.receive": Kind.RECEIVE,
     "stock.add": Kind.RECEIVE,
@@ -41,7 +41,8 @@ _KINDS = {
 }
 _IMPORT = "stock.import"
 
-#: The details of a command, as `recording` writes them. A count of 0 units is not written.
+#: The pattern of a command's details, as `recording` writes them. A count of 0 units is not
+#: written.
 _DETAILS = re.compile(
     r"(?:pieces: (?P<pieces>-?\d+))?(?:; )?(?:reason: (?P<reason>.*?))?"
     r"(?:(?:; )?reference: (?P<reference>.*))?",
@@ -81,7 +82,7 @@ class Entered:
 
     @property
     def command(self) -> str:
-        """The command that enters it again."""
+        """The command that enters the entry again."""
         words = ["orderctl", *self.action.split("."), self.subject]
         if self.action != _IMPORT:
             words.append(str(self.pieces))
@@ -195,7 +196,7 @@ def _matches(command: Entered, entry: StockEntry) -> bool:
 def _is_imported(command: Entered, imports: set[str]) -> bool:
     if command.reference is not None:
         return command.reference in imports
-    # The reference that the command has made from its time.
+    # Without a document, the command has made a reference from its time.
     first, last = command.begun_at - _SLACK, command.done_at + _SLACK
     return any(
         f"import-{first:%Y%m%dT%H%M%S}" <= each <= f"import-{last:%Y%m%dT%H%M%S}~"

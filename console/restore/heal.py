@@ -1,4 +1,4 @@
-"""Healing of one service: lost events and records are restored, then missing events delivered."""
+"""Healing of one service: lost data is restored, and then missing events are delivered."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -30,13 +30,14 @@ _INTERVAL = 5.0
 class Healed:
     """The result of healing a service, or the broker."""
 
-    #: Lost events of the service that are in its outbox again, with their records.
+    #: Number of lost events of the service that are in its outbox again, with their records.
     restored: int = 0
-    #: Emails of the restored database that will not be sent.
+    #: Number of emails of the restored database that will not be sent.
     held: int = 0
-    #: Events that were delivered again; an event counts once for each service that lacked it.
+    #: Number of events that were delivered again. An event counts once for each service that lacked
+    #: it.
     delivered: int
-    #: Other events that the service may lack; another run examines them.
+    #: Number of other events that the service may lack, which another run examines.
     unexamined: int
 
 
@@ -55,7 +56,8 @@ def heal(
     changes nothing after a success. Raises `ActionError`, and the errors of the databases.
     """
     restored = 0
-    # Before events are delivered, so that the service does not repeat its decisions.
+    # Records are restored before events are delivered, so that the service does not repeat its
+    # decisions.
     if service.publishes:
         report(f"reading what the {service.name} service has published")
         restored = restoration.restore(
@@ -68,7 +70,8 @@ def heal(
     report(f"searching for events that the {service.name} service lacks")
     (account,) = unknown(settings, books, [service], since=since, effort=effort)
     held = _prepare(books, account)
-    # For the notification service they are marked as replayed: their emails were most likely sent.
+    # For the notification service, the events are marked as replayed, because their emails were
+    # most likely sent.
     is_history = service is NOTIFICATION
     delivered = _counted(republish(settings, books, [account], replayed=is_history), report)
     return Healed(restored=restored, held=held, delivered=delivered, unexamined=account.unexamined)
@@ -85,7 +88,7 @@ def heal_broker(
 ) -> Healed:
     """Declare the broker's objects, and deliver each sent event to the services that lack it.
 
-    Raises `ActionError`, and the errors of the databases; another run continues.
+    Raises `ActionError`, and the errors of the databases. Another run continues.
     """
     for difference in topology.apply(settings):
         changed(difference)
@@ -102,7 +105,8 @@ def heal_broker(
 def _prepare(books: Books, account: Account) -> int:
     """Prepare a restored database for the events that it lacks; return the number of held emails.
 
-    While the processes of the service run, emails that wait are new, and deadlines hold.
+    If the processes of the service run, nothing is changed, because waiting emails are new, and
+    deadlines still apply.
     """
     service = account.service
     if service not in (NOTIFICATION, ORDER) or restoration.is_running(books, service):

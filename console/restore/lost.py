@@ -11,17 +11,17 @@ from console.settings import LedgerSettings
 from eventbus.messaging.stream import Start
 from eventbus.topology.service import Service
 
-#: Ids that are listed; all are counted.
+#: Maximum number of ids in a list. All ids are counted.
 LIMIT = 1_000
 
-#: Time by which a row of an outbox may be deleted before it is due: the difference between the
-#: clocks of the broker and the database.
+#: Maximum time by which a row of an outbox is deleted too early, because of the difference between
+#: the clocks of the broker and the database.
 _SLACK = timedelta(hours=1)
 
 
 @dataclass
 class Named:
-    """Ids, of which at most `LIMIT` are kept, and their total number.
+    """A limited number of ids, and the total number of ids.
 
     Beyond the limit, an id that is added twice counts twice.
     """
@@ -31,7 +31,7 @@ class Named:
 
     @property
     def ids(self) -> list[UUID]:
-        """The ids that are kept, in the sequence in which they were added."""
+        """The ids that are kept, in the order in which they were added."""
         return list(self._ids)
 
     def add(self, ids: Iterable[UUID]) -> None:

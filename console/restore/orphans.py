@@ -17,7 +17,7 @@ from inventory_worker.models import Reservation
 from notification_worker.models import Notification
 from order_app.storage.models import OrderRow
 
-#: The indexed columns that name orders for longer than the inboxes, by service.
+#: The indexed columns with the ids of orders that are kept longer than in the inboxes, by service.
 _RECORDS: Mapping[str, Any] = MappingProxyType(
     {INVENTORY.name: Reservation.order_id, NOTIFICATION.name: Notification.order_id}
 )
@@ -26,8 +26,8 @@ _RECORDS: Mapping[str, Any] = MappingProxyType(
 def orphans(books: Books, after: UUID, pause: float) -> dict[str, Named]:
     """Return the orders above the id `after` that do not exist, by the service that has them.
 
-    A service records an order after the order exists, and is read first, so a new order is not an
-    orphan.
+    A service records an order after the order exists. It is read before the order service, so a new
+    order is not an orphan.
     """
     found = {}
     for service in RECEIVERS:

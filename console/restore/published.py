@@ -20,10 +20,10 @@ from eventbus.events.envelope import Event
 from eventbus.messaging.stream import Entry, Start, Stream, watermark
 from eventbus.topology.service import Service
 
-#: Messages that are read together; one batch is in memory.
+#: Number of messages that are read together; one batch is in memory.
 BATCH = 500
 
-#: Seconds to wait for messages of the stream: in one read, and before the action fails.
+#: Seconds to wait for messages of the stream in one read, and in total before the action fails.
 _READ_TIMEOUT, _STALL_TIMEOUT = 0.5, 60.0
 
 
@@ -81,7 +81,7 @@ def _of(senders: Sequence[Service], entries: Sequence[Entry]) -> list[Published]
 
 
 def _is_routed(entry: Entry, event: Event) -> bool:
-    # The broker restricts routing keys, by which a service publishes only its own types. Only
-    # operators publish to the default exchange.
+    # The broker restricts routing keys, so a service publishes only its own types. Only operators
+    # publish to the default exchange.
     delivery = entry.message.delivery_info
     return bool(delivery.get("exchange") == "" or delivery.get("routing_key") == event.type)

@@ -45,10 +45,10 @@ def restore(
     """Write the service's lost published events and their records; return the number of events.
 
     Each batch is one transaction, so another run continues. `report` is called with the number so
-    far. Raises `ActionError` if events are lost while processes of the service run: they would
-    decide differently.
+    far. Raises `ActionError` if events are lost while processes of the service run, because the
+    processes would decide differently.
     """
-    # By name: the console names no subscriber.
+    # The module is imported by name, because the console does not depend on any subscriber.
     records = import_module(f"{service.package}.restoration")
     causes = partial(_causes, books, service)
     count = 0
@@ -99,7 +99,7 @@ def _causes(books: Books, service: Service, ids: Collection[UUID]) -> list[Event
     """Return the events with these ids that the outboxes of other services contain."""
     query = select(outbox.c.event).where(outbox.c.event_id.in_(ids))
     texts: list[str] = []
-    # The only connection to the service's own database is in a transaction.
+    # The service's own database is not read, because its only connection is in a transaction.
     for sender in (each for each in SENDERS if each is not service):
         with reading(books.databases[sender.name]) as session:
             texts += session.scalars(query)

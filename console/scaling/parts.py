@@ -18,10 +18,12 @@ from console.settings import BrokerAdminSettings
 from eventbus.topology.objects import Topology
 from eventbus.topology.service import Service
 
-#: Seconds for which queues may have messages. In the meantime new events wait in the outbox.
+#: Maximum seconds for which queues may still have messages. In the meantime, new events wait in the
+#: outbox.
 PATIENCE = 120.0
 
-#: The broker's counts are up to 5 seconds old, so they must be 0 for a longer time.
+#: Seconds for which the broker's counts must be 0, which is longer than 5 seconds because the
+#: counts may be that old.
 SETTLED = 7.0
 
 #: Seconds between two counts.
@@ -61,7 +63,7 @@ class Scaling:
             time.sleep(_PAUSE)
 
     def make(self, wanted: Topology) -> None:
-        """Make the service's queues, routes and permissions those of the topology.
+        """Make the service's queues, routes and permissions match the topology.
 
         Raises `ActionError`; a queue with messages is never deleted.
         """
@@ -79,7 +81,8 @@ class Scaling:
             if (difference.kind, difference.name) == ("permission", self._service.name):
                 yield difference
         for difference in topology_diff.differences(wanted, state):
-            # The other services' objects may be about to change.
+            # Only this service's objects are changed, because other services' objects may be about
+            # to change.
             if difference.problem == topology_diff.MISSING and self._is_own(difference):
                 yield difference
 
@@ -104,7 +107,7 @@ class Scaling:
     def _is_own(self, difference: Difference) -> bool:
         if difference.request is None:
             return False
-        # Of a binding, this is the destination.
+        # For a binding, this is the destination.
         name = difference.request.path[-1]
         return name == self._service.part_exchange or self._service.is_part_queue(name)
 
@@ -117,7 +120,7 @@ class Scaling:
         return figure(self._broker.get("queues", self._broker.vhost, name), "messages")
 
     def _require_empty(self, name: str) -> None:
-        # Over AMQP: this count is current. Messages are no longer routed to the queue.
+        # The count is read over AMQP, so it is current. Messages are no longer routed to the queue.
         with connected(self._settings) as connection:
             if count := ready(connection.channel(), name):
                 raise ActionError(f"{name} has {count} messages and is not deleted")

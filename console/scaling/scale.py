@@ -1,7 +1,7 @@
 """Changing the number of parts of a service's queue while orders are processed.
 
 The relays of the services that publish to the queue are held, so events wait in the outboxes. The
-parts are drained before the routes change: at any time, the events of one order are in one part.
+parts are drained before the routes change, so at any time, the events of one order are in one part.
 Every exit releases the relays. One change runs at a time, for all services together.
 """
 
@@ -26,13 +26,13 @@ from eventbus.outbox import slots
 from eventbus.topology.objects import Topology
 from eventbus.topology.service import Service
 
-#: Seconds to wait for the relays of one outbox. A relay releases its lock every second, at the
-#: latest after the longest wait for the broker's confirms.
+#: Seconds to wait for the relays of one outbox. A relay normally releases its lock every second,
+#: and at the latest after the longest wait for the broker's confirms.
 HOLD_PATIENCE = 60.0
 
 _ACQUIRE = "SELECT pg_try_advisory_lock(hashtext('scale'))"
 
-#: Called with a description of each step when it begins.
+#: A function that is called with a description of each step when the step begins.
 Begun = Callable[[str], None]
 
 
@@ -52,7 +52,7 @@ def scale(
         for publisher in _publishers(service):
             begun(f"holding the relays of {publisher.name}")
             held.append(stack.enter_context(_held(settings, publisher)))
-        # After the waits, in which another program may have changed the broker.
+        # The broker is compared after the waits, during which another program may have changed it.
         numbers = division.actual(BrokerState.read(broker), settings.parts)
         before = numbers[service.name]
         begun(f"waiting until the parts of {service.queue} are empty")

@@ -70,7 +70,7 @@ def _position(path: Path, header: list[str], column: str) -> int:
 
 
 def _number(text: str) -> int:
-    # int() also accepts other forms, such as 1_000.
+    # int() would also accept other forms, such as 1_000.
     if not re.fullmatch(r"-?[0-9]{1,30}", text):
         raise ActionError(f"on_hand is {text!r}: must be a whole number")
     return int(text)

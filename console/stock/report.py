@@ -9,11 +9,12 @@ from console.actions.stock_import import Imported
 from inventory_worker.movements import Difference, Level, Movement, Note
 from inventory_worker.shortfall import Shortfall
 
-#: Orders that are listed because they cannot be delivered; more are only counted.
+#: Maximum number of orders that are listed because they cannot be delivered; further orders are
+#: only counted.
 _ORDERS = 20
 
 
-#: The columns of levels and of movements, and those of them that are numbers.
+#: The columns of levels and of movements, and the columns that are numbers.
 LEVEL_COLUMNS = ("SKU", "on hand", "reserved", "available")
 MOVEMENT_COLUMNS = ("at", "movement", "on hand", "reserved", "reference", "reason", "by")
 NUMBERS = ("on hand", "reserved", "available")

@@ -22,10 +22,10 @@ SPANS = {
     "week": timedelta(days=7),
 }
 
-#: Minutes in the table.
+#: Maximum number of minutes in the table.
 LIMIT = 60
 
-#: Currencies whose revenue is drawn.
+#: Maximum number of currencies whose revenue is drawn.
 CURRENCIES = 3
 
 

@@ -38,7 +38,8 @@ from eventbus.errors import ExpectedError
 from eventbus.settings.base import load
 from eventbus.telemetry.logs import configure_logging
 
-#: Bytes of a form: an edited payload. Without a login no body is read.
+#: Maximum size of a form in bytes, which may contain an edited payload. Without a login, no body is
+#: read.
 FORM_LIMIT = 400_000
 
 
@@ -46,7 +47,7 @@ def create_app(settings: ConsoleSettings | None = None) -> Flask:
     """Return the application; by default with the settings of the environment."""
     settings = settings or load(ConsoleSettings)
     configure_logging(settings.log_level)
-    # httpx logs a line for each request, and a page sends a dozen.
+    # httpx logs a line for each request, and a page sends a dozen requests.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     app = Flask(__name__)
     app.config |= {
@@ -68,7 +69,8 @@ def create_app(settings: ConsoleSettings | None = None) -> Flask:
     app.extensions["books"] = Books.kept(settings)
     app.extensions["metrics"] = metrics_page.registry(settings)
     app.jinja_env.globals["release"] = settings.release
-    # In this order: nothing is disclosed before the login, which looks up the name that was sent.
+    # The checks are installed in this order, so that nothing is disclosed before the login, which
+    # looks up the name that was sent.
     characters.install(app)
     login.install(app, settings)
     edge.install(app, admits=login.admits)
@@ -88,7 +90,7 @@ def create_app(settings: ConsoleSettings | None = None) -> Flask:
 def _serve(app: Flask) -> None:
     @app.get("/readyz")
     def ready() -> Response:
-        # Of the console itself only, which must be available when nothing else works.
+        # The probe covers only the console itself, which must be available when nothing else works.
         return Response("ready\n", content_type="text/plain")
 
     @app.get("/")

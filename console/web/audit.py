@@ -10,18 +10,18 @@ from eventbus.database.db import transaction
 
 audit = Blueprint("audit", __name__)
 
-#: Lines on one page.
+#: Maximum number of lines on one page.
 LIMIT = 100
 
 
 @audit.get("/audit")
 def show() -> str:
-    """Show the newest lines of a person, an action and a time, or those before a line."""
+    """Show the newest lines of a person, an action and a time, or the lines before a line."""
     accounts: Accounts = current_app.extensions["accounts"]
     person, action = (request.args.get(name, "").strip() for name in ("person", "action"))
     since = request.args.get("since", "").strip()
     with transaction(accounts.database) as session:
-        # One more than is shown, to detect whether there are more.
+        # One more line is read than is shown, to detect whether there are more.
         lines = log.newest(
             session,
             person=person,

@@ -10,7 +10,7 @@ from console.settings import ConsoleSettings
 #: The form field that contains the token.
 FIELD = "token"
 
-#: `Sec-Fetch-Site` for a form of this site, and for an address that was typed.
+#: The values of `Sec-Fetch-Site` for a form of this site, and for an address that was typed.
 _SAME_SITE = frozenset({"same-origin", "none"})
 
 #: Methods of requests that change data.
@@ -18,9 +18,9 @@ CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 def install(app: Flask, settings: ConsoleSettings) -> None:
-    """Require the token of the login, which only its pages contain, of a request that changes data.
+    """Reject requests that change data without the token of the login.
 
-    Another site cannot read a page of this one, so it does not have the token.
+    Only the pages of the login contain the token, and another site cannot read these pages.
     """
     form_key = key(settings, "form")
 
@@ -34,7 +34,8 @@ def install(app: Flask, settings: ConsoleSettings) -> None:
         submitted = request.form.get(FIELD, "").encode(errors="replace")
         if not (_binding() and hmac.compare_digest(token().encode(), submitted)):
             abort(403, "The form is not of this login: reload its page, and send it again.")
-        # Not Origin against Host, which a proxy may have rewritten. The browser itself compares.
+        # Origin is not compared with Host, which a proxy may have rewritten. The browser itself
+        # makes the comparison.
         if request.headers.get("Sec-Fetch-Site", "same-origin") not in _SAME_SITE:
             abort(403, "The form is from another site.")
 
@@ -53,6 +54,6 @@ def key(settings: ConsoleSettings, purpose: str) -> bytes:
 
 
 def _binding() -> str:
-    """Return the value that the token is bound to: the login or, on the login page, a cookie."""
+    """Return the value to which the token is bound: the login or, on the login page, a cookie."""
     bound: str = g.get("binding") or session.get("form", "")
     return bound

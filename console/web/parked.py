@@ -1,4 +1,4 @@
-"""The pages of parked messages, to redrive or to discard; `console.web.parking` has the others."""
+"""The pages to redrive or discard parked messages. `console.web.parking` has the other pages."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 parked = Blueprint("parked", __name__)
 
-#: Messages of each service that are listed.
+#: Maximum number of messages of each service that are listed.
 LIMIT = 100
 
 

@@ -1,4 +1,4 @@
-"""The page of the people who may use the console, for administrators."""
+"""The page of people who may use the console, for administrators."""
 
 from flask import Blueprint, abort, current_app, render_template, url_for
 from werkzeug.wrappers import Response

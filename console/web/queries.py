@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-#: Seconds that a page waits for all its queries together.
+#: Maximum seconds for which a page waits for all its queries together.
 PATIENCE = 6.0
 
-#: Maximum number of concurrent queries: a sample of the overview has about twenty. Each query ends
-#: within its own limits.
+#: Maximum number of concurrent queries. A sample of the overview has about twenty queries, each of
+#: which ends within its own limits.
 _THREADS = 24
 
 
@@ -53,7 +53,7 @@ class Latest(Generic[T]):
         self._value: tuple[float, T] | None = None
 
     def get(self, query: Callable[[], T]) -> T:
-        """Return the latest result or, if it is too old, that of a new query."""
+        """Return the latest result or, if it is too old, the result of a new query."""
         with self._lock:
             if self._value is None or time.monotonic() - self._value[0] > self._seconds:
                 value = query()
@@ -80,7 +80,7 @@ def results(futures: "list[Future[T]]") -> "list[Result[T]]":
 
 
 def problem(error: BaseException) -> str:
-    """Return the problem in one line; an unexpected error is logged."""
+    """Return the problem in one line, and log an unexpected error."""
     if isinstance(error, ExpectedError | DBAPIError):
         return errors.problem(error)
     log.error("page section failed", exc_info=error)

@@ -7,7 +7,7 @@ from flask import Flask
 from console.orders.address import masked
 from notification_worker.mail.money import amount
 
-#: Shown in place of a missing value.
+#: The text in place of a missing value.
 NOTHING = "\N{EN DASH}"
 
 #: Seconds in each unit, the largest first.

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from console.actions.figures import Figure, Line
 from console.monitoring.prometheus import Values
 
-#: Units of the drawing; the page sets its size. Lines are two units wide, so an edge stays free.
+#: The size in units of the drawing, which the page scales. Lines are two units wide, so an edge
+#: stays free.
 WIDTH, HEIGHT, EDGE = 300, 60, 2
 
-#: Steps that count as now: the last one may not be known yet.
+#: Number of steps that count as now, because the last value may not be known yet.
 _NOW = 3
 
 
@@ -51,6 +52,6 @@ def _pieces(values: Values, top: float) -> Iterator[str]:
             y = HEIGHT - EDGE - height * (HEIGHT - 2 * EDGE)
             piece.append(f"{EDGE + index * across:.1f},{y:.1f}")
         elif piece:
-            # A value between two gaps is a dot: a line from a point to itself.
+            # A value between two gaps is drawn as a dot, which is a line from a point to itself.
             yield " ".join(piece if len(piece) > 1 else piece * 2)
             piece = []

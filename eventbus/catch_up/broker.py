@@ -14,7 +14,7 @@ from eventbus.messaging.amqps import Connection
 from eventbus.topology.limits import PARTS_LIMIT
 from eventbus.topology.service import MISSED, Service
 
-#: Returns an unopened connection for a purpose, which is `reader` or `publisher`.
+#: A function that returns an unopened connection for one purpose, `reader` or `publisher`.
 Connect = Callable[[str], Connection]
 
 _AMQPS = Connection(transport="amqps")
@@ -30,9 +30,10 @@ _OLDEST_TIMEOUT = 5.0
 
 
 class CatchUpBroker:
-    """The connections of a process: one that reads, and one that publishes during a pass.
+    """The two connections of a process: one for reading, and one for publishing during a pass.
 
-    A broker that does not accept messages blocks all other traffic on the publishing connection.
+    They are separate because a broker that does not accept messages blocks all other traffic on the
+    connection that publishes.
     """
 
     def __init__(self, service: Service, connect: Connect) -> None:
@@ -83,7 +84,8 @@ class CatchUpBroker:
         )
 
     def _declared_parts(self) -> Iterator[Any]:
-        # The broker's number of parts applies. A part that is added later has no earlier events.
+        # The number of parts comes from the broker rather than from the declaration. A part that is
+        # added later has no earlier events.
         for part in range(PARTS_LIMIT):
             with self._open("reader").channel() as channel:
                 try:
@@ -128,7 +130,7 @@ class CatchUpBroker:
         self._close("publisher")
 
     def close(self) -> None:
-        """Close all connections; the next use opens them again."""
+        """Close all connections. The next use opens them again."""
         self.reading = self._copies = self._channel = None
         for purpose in tuple(self._connections):
             self._close(purpose)
@@ -141,7 +143,7 @@ class CatchUpBroker:
     def _open(self, purpose: str) -> Connection:
         if purpose not in self._connections:
             self._connections[purpose] = connection = self._connect(purpose)
-            # One attempt: the next attempt uses the next node, if there are several.
+            # Try only once: the next call uses the next node, if there are several.
             connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
         return self._connections[purpose]
 

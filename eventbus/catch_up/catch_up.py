@@ -5,15 +5,15 @@ Catch-up polls that queue, records the drop in the service's database, acknowled
 rereads the stream, and publishes the events that the inbox lacks to the service's own queue. No
 event is missed, because:
 
-- Every drop leaves a marker, either immediately or in place of an older marker. A marker is
-  acknowledged after the drop is recorded. A drop in between leaves another marker, because the
-  first is no longer ready.
+- Every drop leaves a marker, either in an empty queue or in place of an older marker. A marker is
+  acknowledged after the drop is recorded. A drop in between leaves a second marker, because the
+  first is unacknowledged and cannot be replaced.
 - Every dropped event is at or above `start_offset`. It entered the queue after the observation that
   set `settled_offset`: the queue was empty at that moment, and a message that a worker held at that
   moment was settled or returned before the next observation. A dropped copy entered the queue in a
   pass whose `start_offset` is still considered.
-- Every dropped event is below `end_offset`. Reading starts `SETTLED` after the last drop, when the
-  stream has confirmed the event or its relay is about to send it again. A later drop leads to
+- Every dropped event is below `end_offset`. Reading starts `SETTLED` after the last drop. By then,
+  the stream has confirmed the event, or its relay is about to send it again. A later drop leads to
   another pass.
 - The position is stored after the confirms. A process that is killed in between publishes some
   copies again after its restart, and the inbox drops them.
@@ -50,14 +50,14 @@ from eventbus.topology.service import Service
 
 log = logging.getLogger(__name__)
 
-#: Errors that the loop expects.
+#: The errors after which the loop continues with its next step.
 _EXPECTED_ERRORS: tuple[type[Exception], ...] = (CopyRefused, *BROKER_ERRORS)
 
 #: Seconds between two polls of the marker while no event is missing, or events cannot be copied.
 PAUSE = 2.0
 
-#: Maximum seconds for one step: it waits for confirms, for the stream and for the database, and
-#: each wait has its own limit.
+#: Maximum duration of one step, in seconds. A step waits for confirms, for the stream and for the
+#: database, and each wait has its own limit.
 LIMIT = 180.0
 
 
@@ -73,8 +73,8 @@ class CatchUp:
 
     @classmethod
     def from_settings(cls, service: Service, settings: ServiceSettings) -> "CatchUp":
-        """Return the catch-up of a process; it connects when it starts."""
-        # Each attempt uses the next node, if there are several.
+        """Return the catch-up of a process, which connects when it starts."""
+        # The nodes of a cluster are tried in turn, one per attempt.
         nodes = cycle(broker_url(settings).split(";"))
 
         def connect(purpose: str) -> Connection:
@@ -91,7 +91,7 @@ class CatchUp:
         return cls(service, db.sessions(db.engine(settings, session=db.BY_KEY)), connect)
 
     def loop(self) -> Loop:
-        """Return the loop that polls and copies; neither events nor emails wait for it."""
+        """Return the loop that polls and copies, on its own thread."""
         return Loop("catch-up", self._run_steps, interval=PAUSE, limit=LIMIT)
 
     def _run_steps(self, until: float) -> None:
@@ -106,7 +106,8 @@ class CatchUp:
         except _EXPECTED_ERRORS as error:
             self._fail(described(error))
         except Exception:
-            # An open channel would hold a marker that is not recorded yet.
+            # The channel is closed, because an open channel would hold a marker that is not
+            # recorded yet.
             self.close()
             raise
 
@@ -140,11 +141,12 @@ class CatchUp:
         return False
 
     def close(self) -> None:
-        """Close the connections; the next step opens them again."""
+        """Close the connections. The next step opens them again."""
         self._broker.close()
 
     def _observe(self) -> None:
-        # In this order: messages below the end entered the queue before it is observed empty.
+        # The end is read before the queue is observed, so all messages below the end have entered
+        # the queue.
         end = self._broker.end()
         if self._broker.is_empty():
             with overflow.changed(self._sessions) as record:
@@ -181,7 +183,8 @@ class CatchUp:
         offset = state.position or 0
         reading = self._broker.reading
         if reading is None or reading.position != offset:
-            # At the start, after an error, or if another process has continued in the meantime.
+            # The offset differs at the start, after an error, and if another process has continued
+            # the pass.
             self._check_stream(state, offset)
             reading = self._broker.read_from(state.position or 0)
         return reading
@@ -189,7 +192,7 @@ class CatchUp:
     def _check_stream(self, state: Overflow, offset: int) -> None:
         oldest, end = self._broker.oldest(), self._broker.end()
         if end < offset:
-            # The broker's data was lost.
+            # The stream ends below the recorded offset: the broker's data was lost.
             log.error("catch-up stream replaced", extra={"offset": offset})
             state.position, state.end_offset = 0, end
         elif oldest is not None and 0 < offset < oldest:
@@ -211,7 +214,8 @@ class CatchUp:
         # One line at the first failure and one at the recovery, not one for each attempt.
         if problem != self._problem:
             if problem:
-                # A warning, as for any lost connection: the step is repeated after `PAUSE`.
+                # This is a warning, as for any lost connection, because the step is repeated after
+                # `PAUSE`.
                 log.warning("catch-up interrupted", extra={"reason": problem})
             else:
                 log.info("catch-up resumed")

@@ -11,16 +11,17 @@ from amqp import Message
 from eventbus.errors import ExpectedError
 from eventbus.messaging.amqps import Connection
 
-#: The number of messages in the queue, copies or others, above which copies are not added. New
-#: events wait behind these messages: a few seconds of a worker's time.
+#: The number of messages in the queue, including copies, above which no copies are added. New
+#: events wait behind these messages, for as long as a worker takes to handle them: a few seconds.
 DEPTH_LIMIT = 5_000
 
 #: Seconds to wait for the confirms of a window.
 _CONFIRM_TIMEOUT = 15.0
 
-#: Maximum number of unconfirmed copies. With fewer, most of the time would be spent waiting for the
-#: broker. A broker with an alarm stops reading from the connection: this many copies still fit into
-#: the socket's buffers, so the wait for a confirm times out, not a write.
+#: Maximum number of unconfirmed copies. With a lower number, the publisher would spend most of its
+#: time waiting for the broker. A broker with an alarm stops reading from the connection. This
+#: number of copies still fits into the socket's buffers, so writes do not block, and only the wait
+#: for a confirm times out.
 _WINDOW = 200
 
 
@@ -29,10 +30,10 @@ class CopyRefused(ExpectedError):
 
 
 class BrokerBlocks(CopyRefused):
-    """The broker lacks memory or disk space and rejects messages; the connection remains usable.
+    """The broker lacks memory or disk space and rejects messages. The connection remains usable.
 
-    Replacing the connection would leave both connections open in the broker, which does not read
-    the close of the first.
+    Do not replace the connection: the broker would not read that the old one was closed, and would
+    keep both open.
     """
 
     def __init__(self) -> None:
@@ -40,7 +41,7 @@ class BrokerBlocks(CopyRefused):
 
 
 class Copies:
-    """A publisher to the queue `queue`, by an exchange and a routing key that lead to it.
+    """A publisher to the queue `queue`, through an exchange and a routing key that lead to it.
 
     `connection` must not have any other use. Every method raises the connection's errors, after
     which a new connection must be opened.

@@ -1,12 +1,13 @@
-"""The level up to which copies may fill a queue; it is lowered when the queue drops messages."""
+"""The level to which copies may fill a queue, which is lowered when the queue drops messages."""
 
 from eventbus.catch_up.copies import DEPTH_LIMIT
 
 #: The initial limit, in messages.
 _START = 4
 
-#: Batches of copies at the ceiling, without a drop, before the ceiling is raised: the queue may
-#: have more room than before. A drop costs another pass, so each drop doubles this number.
+#: The number of batches that must be copied at the ceiling without a drop before the ceiling is
+#: raised, because the queue may have more room than before. A drop costs another pass, so each drop
+#: doubles this number.
 _PATIENCE = 10
 
 
@@ -17,7 +18,7 @@ class FillLimit:
         self.messages = _START
         #: The maximum to which the limit grows.
         self._ceiling = DEPTH_LIMIT
-        #: The number of messages in the queue at its last drop.
+        #: The number of messages in the queue when it last dropped messages.
         self._full_depth: int | None = None
         self._patience = _PATIENCE
         self._batches_at_ceiling = 0
@@ -25,8 +26,8 @@ class FillLimit:
     def dropped(self, depth: int) -> None:
         """Reduce the limit: the queue, which now has `depth` messages, has dropped messages.
 
-        From now on, a full queue is filled to half of its depth. If it was emptied in the meantime,
-        half of the limit that was too high applies instead.
+        The ceiling becomes half of that depth or half of the current limit, whichever is greater:
+        the queue may have been emptied in the meantime.
         """
         self._full_depth = depth
         self._patience *= 2
@@ -46,8 +47,8 @@ class FillLimit:
     def waited(self, depth: int) -> None:
         """Raise the limit slowly: no copies were added, because the queue has `depth` messages.
 
-        The limit does not grow while the queue is as full as at the last drop: its worker does not
-        consume.
+        The limit does not grow while the queue is as full as at the last drop, because its worker
+        is not consuming.
         """
         if self._full_depth is None or depth < self._full_depth:
             if self.messages == self._ceiling:

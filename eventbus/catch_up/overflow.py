@@ -32,9 +32,9 @@ from eventbus.database.db import Sessions, metadata, transaction
 from eventbus.messaging.publisher import CONFIRM_TIMEOUT
 from eventbus.telemetry.metrics import gauge
 
-#: The time for which a worker may hold a message before the broker requeues it: the broker's
-#: `consumer_timeout`. A message that was requeued and then dropped had left the queue at most this
-#: long before the drop.
+#: The longest time for which a worker may hold a message before the broker requeues it, which is
+#: the broker's `consumer_timeout`. A message that was requeued and then dropped had left the queue
+#: at most this long before the drop.
 HELD = timedelta(minutes=30)
 
 #: The time after a drop until the dropped event is in the stream, or its relay sends it again.
@@ -81,7 +81,7 @@ overflow = Table(
 
 @dataclass(slots=True)
 class Overflow:
-    """The record, and the rules by which it changes. All times are by the database's clock."""
+    """The record, and the rules by which it changes. All times come from the database's clock."""
 
     emptied_offset: int | None = None
     emptied_at: datetime | None = None
@@ -117,8 +117,8 @@ class Overflow:
     def request(self, now: datetime) -> None:
         """Record that the queue has dropped at least one message.
 
-        The message may be a copy from the last pass, so the next pass starts at the same offset or
-        an earlier one.
+        The message may be a copy from the last pass, so the next pass starts no later than at the
+        same offset.
         """
         settled = self.settled_offset or 0
         self.start_offset = (
@@ -156,7 +156,7 @@ class Overflow:
 
 
 def read(session: Session) -> tuple[Overflow, datetime]:
-    """Return the record and the database's time."""
+    """Return the record and the current time of the database."""
     return _read(session) or (Overflow(), session.scalars(select(func.now())).one())
 
 
@@ -170,8 +170,8 @@ def changed(
     """
     with transaction(sessions) as session:
         record = _read(session, lock=True, skip_locked=skip_locked)
-        # A record that another process creates at this moment must be read as well: without it, the
-        # caller would acknowledge an unrecorded drop.
+        # Read the record again, because another process may have created it in the meantime.
+        # Without the record, the caller would acknowledge an unrecorded drop.
         if record is None and not (skip_locked and _exists(session)):
             session.execute(insert(overflow).values(id=1).on_conflict_do_nothing())
             record = _read(session, lock=True, skip_locked=skip_locked)

@@ -20,7 +20,7 @@ _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 @dataclass(frozen=True, slots=True)
 class PastEvent:
-    """A message of the stream; if it does not contain an event, the service rejects the copy."""
+    """A message of the stream. If it does not contain an event, the service rejects the copy."""
 
     entry: Entry
     body: bytes

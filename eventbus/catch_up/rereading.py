@@ -19,7 +19,7 @@ from eventbus.topology.service import Service
 #: The number of messages that are read together.
 BATCH = 500
 
-#: Seconds to wait for the next message, and within which the stream must deliver one.
+#: Seconds within which the stream must deliver the next message.
 _READ_TIMEOUT = 1.0
 _SILENCE = 60.0
 
@@ -45,11 +45,11 @@ class Rereading:
 
     @property
     def position(self) -> int:
-        """The offset below which all missed events have been taken."""
+        """The offset below which all missed events have been returned."""
         return self._missed[0].offset if self._missed else self._read_to
 
     def fill(self, session: Session) -> None:
-        """Read more if all events are taken; raise `TimeoutError` if no message arrives in time."""
+        """Read more if all events were returned; raise `TimeoutError` if none arrive in time."""
         if self._missed:
             return
         entries = self._stream.read(BATCH, _READ_TIMEOUT)

@@ -2,7 +2,8 @@
 
 from eventbus.celeryconfig.base import *
 
-# One tick at a time, in one process: a second process would only wait for the first one's lock.
+# One process handles one tick at a time: a second process would only wait for the lock of the
+# first.
 worker_pool = "solo"
 worker_concurrency = 1
 worker_prefetch_multiplier = 1
@@ -10,6 +11,6 @@ worker_prefetch_multiplier = 1
 task_acks_late = False
 # The solo pool cannot cancel tasks.
 worker_cancel_long_running_tasks_on_connection_loss = False
-# Seconds. The solo pool does not support time limits either.
+# The unit is seconds. The solo pool does not support time limits either.
 task_soft_time_limit = None
 task_time_limit = None

@@ -3,16 +3,16 @@
 from eventbus.celeryconfig.base import *
 from eventbus.consumer.prefetch import PREFETCH
 
-# Child processes: the death of a child affects only its batch, rather than the connection with all
-# prefetched messages.
+# Tasks run in child processes, because the death of a child affects only its batch, rather than the
+# connection with all prefetched messages.
 worker_pool = "eventbus.worker.handler_pool:HandlerPool"
 # A crash of the whole worker counts as a delivery of every prefetched message. A crash of a child,
-# which a bad message can cause, does not count as a delivery: it costs that message one attempt.
-# The value applies to each child process. The number of child processes is a system's capacity, and
-# is not set here.
+# which a bad message can cause, does not count as a delivery, but costs that message one attempt.
+# The value applies to each child process. The number of child processes depends on a system's
+# capacity, and is not set here.
 worker_prefetch_multiplier = PREFETCH
-# Celery's prefetch reduction after a reconnect counts Celery's own acknowledgements: here, it would
-# never end.
+# After a reconnect, Celery reduces the prefetch until its own acknowledgements have been counted.
+# Here Celery does not acknowledge messages, so the reduction would never end.
 worker_enable_prefetch_count_reduction = False
 # A batch that is running when the connection is lost may commit: its events are redelivered, and
 # the inbox drops them as duplicates.

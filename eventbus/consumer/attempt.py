@@ -19,8 +19,8 @@ from eventbus.telemetry import tracing
 from eventbus.telemetry.harmless import harmless
 from eventbus.topology.service import Service
 
-#: Age in seconds from which an attempt to handle an event is always sampled, together with the work
-#: that it causes, so that slow orders have a trace.
+#: Age of an event, in seconds, from which an attempt to handle it is always sampled, together with
+#: the work that the attempt causes. Slow orders therefore have a trace.
 LATE = 2.0
 
 _NO_ATTRIBUTES: Mapping[str, str | int] = MappingProxyType({})
@@ -43,7 +43,7 @@ class Attempt:
         self._tiers = tiers
         self._request = _request(item, service, hostname)
         self._run = Run(task, self._request)
-        #: Nanoseconds since the epoch.
+        #: The start of the attempt, in nanoseconds since the epoch.
         self._start_time = 0
 
     @harmless
@@ -119,7 +119,7 @@ class Attempt:
             span.set_attributes(attributes)
             tracing.fail(span, str(cause))
             return
-        # The trace is not sampled, so the run has no span. Failures are always recorded.
+        # The trace is not sampled, so the run has no span yet. Failures are always recorded.
         span = tracing.begin(
             _name(self._item),
             SpanKind.CONSUMER,
@@ -156,10 +156,11 @@ def _request(item: Item, service: Service, hostname: str) -> Context:
         delivery,
         traceparent=parent,
         hostname=hostname,
-        # As if it had been published to the queue directly: the child process does not receive the
-        # binding.
+        # The span describes a message that was published to the queue directly, because the child
+        # process does not receive the exchange and the routing key.
         delivery_info={"exchange": "", "routing_key": service.queue},
-        # As in task events: other data of an order does not leave the process.
+        # Only the id is included, as in task events: other data of an order does not leave the
+        # process.
         kwargs=subject | {"event": delivery.event_id},
     )
 

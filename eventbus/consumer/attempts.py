@@ -13,9 +13,9 @@ Make = Callable[[Item], Attempt]
 def attempt_all(items: list[Item], make: Make, work: Callable[[], None]) -> None:
     """Handle the items with `work`, and report each item as a separate attempt.
 
-    Each attempt starts before `work` and ends after it, so after the commit. If `work` raises, a
-    single item is reported as failed; several items are reported as rolled back, because each is
-    then handled alone.
+    Each attempt starts before `work` and ends after it, and therefore after the commit. If `work`
+    raises, a single item is reported as failed; several items are reported as rolled back, because
+    each is then handled alone.
     """
     if not has_receivers():
         work()

@@ -13,7 +13,8 @@ from eventbus.database import outages
 from eventbus.errors import CrashedTooOften, InvalidEvent, Outage, Permanent, WaitsBehind
 from eventbus.telemetry import privacy
 
-#: Maximum number of characters in a cause's text: headers must fit into one AMQP frame.
+#: Maximum number of characters in the text of a cause, because headers must fit into one AMQP
+#: frame.
 TEXT_LIMIT = 2_000
 
 
@@ -28,19 +29,20 @@ class Verdict(StrEnum):
     RETRY = "retry"
     #: The error is permanent: the message is parked immediately.
     PARK = "park"
-    #: A timeout or lock contention: as RETRY, unless several messages in a row fail in this way.
+    #: The error is a timeout or lock contention. It is treated like RETRY, unless several messages
+    #: in a row fail in this way.
     SLOW = "slow"
-    #: An infrastructure outage: consumption pauses, and no attempt is counted.
+    #: The error is an infrastructure outage: consumption pauses, and no attempt is counted.
     PAUSE = "pause"
 
 
 class Cause(NamedTuple):
-    """The class of an exception, a description, and the frame, without any customer's data."""
+    """The class, the description and the frame of an exception, without any customer's data."""
 
     verdict: Verdict
     exception: str
     text: str
-    #: As `privacy.frame_of`.
+    #: The function that raised the exception, as returned by `privacy.frame_of`.
     frame: str = ""
 
     @classmethod
@@ -63,12 +65,12 @@ class Cause(NamedTuple):
 
     @property
     def is_fault(self) -> bool:
-        """Whether the message itself has failed: neither an outage nor slowness is the cause."""
+        """Whether the message itself has failed, for a reason other than an outage or slowness."""
         return self.verdict in {Verdict.RETRY, Verdict.PARK}
 
     @property
     def is_by_handler(self) -> bool:
-        """Whether the handler failed, which may be broken for other messages as well.
+        """Whether the handler failed, and may therefore fail for other messages as well.
 
         False for an invalid message, a timeout, an outage, and a child process that ended: one
         message, or the infrastructure, can cause these.
@@ -77,7 +79,7 @@ class Cause(NamedTuple):
 
     @property
     def is_wait(self) -> bool:
-        """Whether the message only waits behind a parked one, and has not failed."""
+        """Whether the message has not failed, but waits behind a parked message."""
         return self.exception == WaitsBehind.__name__
 
     def is_final(self, attempts: int, tiers: int) -> bool:

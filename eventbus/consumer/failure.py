@@ -8,7 +8,7 @@ from typing import Any
 from eventbus.consumer.cause import TEXT_LIMIT, Cause
 from eventbus.messaging.untrusted import text
 
-#: The exclusive limit of a valid attempt count: a signed 32-bit integer.
+#: The exclusive upper limit of an attempt count, which is a signed 32-bit integer.
 ATTEMPTS_LIMIT = 2**31 - 1
 
 _PREFIX = "x-failure-"
@@ -16,7 +16,7 @@ _PREFIX = "x-failure-"
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """The failures of one message: their number, in `attempts`, and times in ISO 8601 and UTC."""
+    """The failures of one message. `attempts` is their number; times are in ISO 8601 and UTC."""
 
     service: str
     exception: str
@@ -25,7 +25,7 @@ class Failure:
     first_at: str
     last_at: str
     release: str
-    #: The function that raised the last failure, as `privacy.frame_of`; may be missing.
+    #: The function that raised the last failure, as returned by `privacy.frame_of`, if known.
     frame: str = ""
 
     @classmethod
@@ -34,7 +34,7 @@ class Failure:
     ) -> "Failure":
         """Return the failure in the message's headers, if any, updated by a cause.
 
-        A message that waits is not charged an attempt.
+        A message that only waits behind a parked message is not charged an attempt.
         """
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         earlier = cls.from_headers(headers)
@@ -55,7 +55,8 @@ class Failure:
         values = {name: headers.get(_header(name)) for name in cls.__dataclass_fields__}
         values["frame"] = values["frame"] or ""
         attempts = values.pop("attempts")
-        # A publisher may have set these headers: accept any value, and return only sendable ones.
+        # A publisher may have set these headers, so any value is accepted here, but only values
+        # that can be sent again are returned.
         if type(attempts) is not int or not 0 <= attempts < ATTEMPTS_LIMIT:
             return None
         if None in values.values():

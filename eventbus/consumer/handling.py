@@ -1,4 +1,4 @@
-"""Handling of a service's deliveries: one alone, or many in one transaction."""
+"""Handling of a service's deliveries, of one delivery or of many in one transaction."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from eventbus.topology.service import Service
 
 log = logging.getLogger(__name__)
 
-#: Calls a function, which handles these items, and reports their attempts.
+#: A function that calls another function to handle these items, and reports their attempts.
 Observe = Callable[[list[Item], Callable[[], None]], None]
 
 
@@ -26,7 +26,7 @@ class HandlerExit(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Handling:
-    """The handling of one service's events, and the records of those that are parked."""
+    """The handling of one service's events, and the records of its parked events."""
 
     service: Service
     handlers: Handlers
@@ -44,8 +44,8 @@ class Handling:
     ) -> list[Result]:
         """Handle the deliveries in one transaction, and return their results.
 
-        Raises `Failed` with the cause. An event that is parked for this cause is recorded before
-        the method raises, so before a later event of its subject can be handled.
+        Raises `Failed` with the cause. If the event is parked for this cause, it is recorded before
+        the method raises, and therefore before a later event of its subject can be handled.
         """
         items: list[Item] = []
         try:
@@ -63,7 +63,8 @@ class Handling:
     def record(self, sessions: Sessions, delivery: Delivery) -> None:
         """Record that an event is about to be parked.
 
-        Raises `Failed` with an outage for any error: without the record, it must not be parked.
+        Raises `Failed` with an outage for any error, because an event must not be parked without a
+        record.
         """
         try:
             with transaction(sessions) as session:
@@ -82,13 +83,13 @@ class Handling:
             with _suspicion(sessions, items[0].delivery):
                 receive_one(sessions, self.handlers, items[0], in_sequence=in_sequence)
         except SystemExit as error:
-            # Otherwise it would end the process, as if the message had crashed it. The traceback is
-            # that of the handler.
+            # `SystemExit` would otherwise end the process, as if the message had crashed it. The
+            # traceback is that of the handler.
             raise HandlerExit(str(error)).with_traceback(error.__traceback__) from None
 
     def _is_parked(self, deliveries: Sequence[Delivery], cause: Cause) -> bool:
-        # The events of a batch are handled again, one by one. The main process may decide otherwise
-        # about an event that was too slow.
+        # Events of a batch are not recorded, because they are handled again, one by one. The main
+        # process may decide otherwise about an event that was too slow.
         if not self.service.parks_in_sequence or len(deliveries) > 1:
             return False
         return cause.is_fault and cause.is_final(deliveries[0].attempts, self.tiers)

@@ -70,9 +70,9 @@ _RECORD = Statement(
 
 
 def first_deliveries(session: Session, deliveries: Iterable[tuple[Event, int]]) -> set[UUID]:
-    """Record events, each with its attempt number; return the ids that were not recorded before.
+    """Record events with their attempt numbers, and return the ids that were not recorded before.
 
-    This is one statement. An event that occurs twice has one row. If two workers hold the same
+    This takes one statement. An event that occurs twice has one row. If two workers hold the same
     event, the second waits here for the commit of the first.
     """
     # The insert is sorted by id: overlapping batches wait, but cannot deadlock.

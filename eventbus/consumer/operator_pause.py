@@ -47,7 +47,7 @@ operator_pause = Table(
     ),
 )
 
-#: The rows of the pause in effect, and of the pause that ended last.
+#: The ids of the rows with the pause in effect and with the pause that ended last.
 _IN_EFFECT, _ENDED = 1, 2
 
 #: The prefix of `paused_by` if a worker has paused its service. Operators' names contain no spaces.
@@ -82,7 +82,7 @@ class OperatorPause:
 
 
 def begin(session: Session, *, reason: str, by: str) -> OperatorPause | None:
-    """Pause the service; if it is already paused, change nothing, and return the existing pause."""
+    """Pause the service and return the pause; an existing pause is returned unchanged."""
     row = insert(operator_pause).values(id=_IN_EFFECT, reason=reason, paused_by=by)
     paused = session.execute(row.on_conflict_do_nothing().returning(operator_pause.c.id)).first()
     return None if paused else read(session)
@@ -121,7 +121,7 @@ def read(session: Session) -> OperatorPause | None:
 
 
 def latest(session: Session) -> OperatorPause | None:
-    """Return the pause that is in effect, else the pause that ended last, or None."""
+    """Return the pause in effect or, if there is none, the last pause that ended, or None."""
     row = select(*_COLUMNS).order_by(operator_pause.c.id).limit(1)
     return _pause(session.execute(row).one_or_none())
 

@@ -64,9 +64,9 @@ _READ = Statement(
 def hold_back(session: Session, events: Sequence[Event]) -> dict[UUID, UUID]:
     """Return the events that must wait, each with the parked event that it waits behind.
 
-    `events` are the events of one transaction, in the sequence in which it handles them. The events
-    that wait are recorded, and the rows of the others are deleted, in this transaction. While none
-    of their subjects has a parked event, this is one statement.
+    `events` are the events of one transaction, in the order in which it handles them. In this
+    transaction, the events that wait are recorded, and the rows of all other events are deleted. If
+    none of their subjects has a parked event, this takes one statement.
     """
     subjects = {event.subject for event in events}
     rows = _READ.run(session, msgspec.json.encode(subjects).decode()).all()
@@ -108,7 +108,7 @@ def record(session: Session, bodies: Iterable[bytes | str]) -> None:
 
 
 def forget(session: Session, event_ids: Collection[UUID]) -> set[UUID]:
-    """Delete the rows of these events, so no event waits behind them; return those that existed."""
+    """Delete the rows of these events, so no event waits behind them; return the deleted ids."""
     if not event_ids:
         return set()
     rows = delete(parked_events).where(parked_events.c.event_id.in_(event_ids))
@@ -137,7 +137,7 @@ def waiting(session: Session, event_ids: Collection[UUID]) -> dict[UUID, UUID]:
 
 
 class _Ahead:
-    """Parked events, indexed by subject and source to find the first without reading all."""
+    """Parked events, indexed by subject and source, so that the first event is found quickly."""
 
     def __init__(self, positions: Iterable[Position]) -> None:
         self._by_id: dict[UUID, Position] = {}
@@ -182,7 +182,7 @@ def _upsert(session: Session, pairs: Sequence[tuple[Position, UUID | None]]) -> 
                 "sequence": position.sequence,
                 "behind": behind,
             }
-            # In one sequence: transactions that record the same events must not deadlock.
+            # The rows are sorted, so that transactions that record the same events do not deadlock.
             for position, behind in sorted(pairs, key=lambda pair: str(pair[0].id))
         ]
     )

@@ -18,17 +18,18 @@ from sqlalchemy.exc import DBAPIError
 from eventbus.database.db import Sessions, metadata, transaction
 from eventbus.errors import CrashedTooOften
 
-#: Deliveries that ended with a lost connection, after which an event is handled as a suspect. A
-#: single lost delivery is normal after a lost connection or a restart of the worker.
+#: The number of deliveries with a lost connection after which an event is a suspect. A single such
+#: delivery is normal, because a network failure or a restart of the worker causes it.
 SUSPECT_FROM = 2
 
 #: The poison limit: the number of times that the handling of an event may start without completing
-#: before the event is parked. The limit exceeds the number of restarts that an operator, or a node
-#: short of memory, causes; each start without completion restarts the worker.
+#: before the event is parked. Each such start ends with a restart of the worker. The limit is
+#: higher than the number of restarts in a row that an operator, or a node short of memory, is
+#: likely to cause.
 POISON_LIMIT = 10
 
-#: Age at which the row of an event that was not redelivered is deleted. There are few rows, so the
-#: table needs no index.
+#: Age at which the row of a suspect that was not redelivered is deleted. The table has few rows, so
+#: this deletion needs no index.
 MAX_AGE = timedelta(days=30)
 
 suspects = Table(
@@ -51,7 +52,8 @@ def handling(sessions: Sessions, event_id: UUID) -> Iterator[None]:
     try:
         yield
     finally:
-        # If the row remains and the event becomes a suspect again, one start too many is counted.
+        # If this deletion fails, the row remains. One start too many is then counted if the event
+        # becomes a suspect again.
         with suppress(DBAPIError), transaction(sessions) as session:
             session.execute(delete(suspects).where(suspects.c.event_id == event_id))
 

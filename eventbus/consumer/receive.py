@@ -38,7 +38,7 @@ class BatchHandler:
 #: A handler of one event, or of many events together.
 Handler = Callable[[Session, Event], None] | BatchHandler
 
-#: The handlers of a service, each for events of a contract and, converted, its older versions.
+#: The handlers of a service, by contract. Events of older versions are converted to the contract.
 Handlers = Mapping[type[EventData], Handler]
 
 
@@ -48,7 +48,7 @@ class Outcome(StrEnum):
     HANDLED = "handled"
     DUPLICATE = "duplicate"
     FAILED = "failed"
-    #: Not handled, because an earlier event of its subject is parked.
+    #: The event was not handled, because an earlier event of its subject is parked.
     WAITING = "waiting"
 
 
@@ -59,13 +59,14 @@ class Delivery(NamedTuple):
     #: The raw body, not parsed yet.
     body: bytes | str
     attempts: int
-    #: The header `traceparent`: the span that published the message.
+    #: The header `traceparent`, which identifies the span that published the message.
     traceparent: str | None = None
-    #: The header `id`.
+    #: The id of the event, from the header `id`.
     event_id: str = ""
-    #: Whether earlier deliveries ended with a lost connection: the event may crash its worker.
+    #: Whether earlier deliveries ended with a lost connection, so that the event may crash its
+    #: worker.
     is_suspect: bool = False
-    #: All headers, unless they are exactly those of `event_message.task_headers`.
+    #: All headers, or None if they are exactly those that `event_message.task_headers` returns.
     headers: Mapping[str, Any] | None = None
 
 
@@ -75,7 +76,7 @@ class Result(NamedTuple):
     outcome: Outcome
     #: The reason to park the delivery, if there is one.
     error: Permanent | None = None
-    #: Seconds from the event's time to its effect; None for a replayed event, or without an effect.
+    #: Seconds from the event's time to its effect; None if the event is replayed or has no effect.
     lateness: float | None = None
 
 
@@ -91,7 +92,7 @@ class Item:
     outcome: Outcome = Outcome.FAILED
     #: The reason to park the delivery, if there is one.
     error: Permanent | None = None
-    #: The parent span of events that it causes.
+    #: The parent span of the events that this event causes.
     traceparent: str | None = field(default=None)
 
     @classmethod
@@ -117,9 +118,9 @@ class Item:
 def receive_one(
     sessions: Sessions, handlers: Handlers, item: Item, *, in_sequence: bool = False
 ) -> None:
-    """Handle one event as `receive_batch` does, but raise its error, even if it is permanent.
+    """Handle one event as `receive_batch` does, but raise its error even if the error is permanent.
 
-    If the event waits behind a parked one, nothing is raised: the item has the reason.
+    If the event waits behind a parked event, nothing is raised, and the item contains the reason.
     """
     item.traceparent = item.traceparent or tracing.traceparent()
     try:
@@ -139,9 +140,9 @@ def receive_batch(
     """Handle each event once, all in one transaction, and set their outcomes.
 
     Effects and dedup keys are committed together or not at all. An invalid event fails alone. With
-    `in_sequence`, so does an event that waits behind a parked one. Exceptions of a handler or the
-    database are propagated; the transaction is then rolled back, and the caller handles each event
-    separately.
+    `in_sequence`, an event that waits behind a parked event also fails alone. Exceptions of a
+    handler or the database roll back the transaction and are propagated. The caller then handles
+    each event separately.
     """
     with transaction(sessions) as session:
         if in_sequence:
@@ -149,7 +150,7 @@ def receive_batch(
         new_ids = first_deliveries(session, ((i.event, i.delivery.attempts) for i in _valid(items)))
         new_events = []
         for item in _valid(items):
-            # Of two copies in one batch, only the first is new.
+            # If a batch contains two copies of an event, only the first is new.
             is_new = item.event.id in new_ids
             new_ids.discard(item.event.id)
             item.outcome = Outcome.HANDLED if is_new else Outcome.DUPLICATE
@@ -172,9 +173,9 @@ def _hold_back(session: Session, items: Sequence[Item]) -> None:
 
 
 def _handle(session: Session, handlers: Handlers, events: Iterable[Event]) -> None:
-    # Only adjacent events with the same handler are grouped, so an order's events keep their
-    # sequence. A batch handler of several types receives their events together, so it can lock the
-    # rows of the whole batch in one sequence.
+    # Only adjacent events with the same handler are grouped, so an order's events stay in sequence.
+    # A batch handler of several types receives their events together, so it can lock the rows of
+    # the batch in a fixed order.
     for handler, run in groupby(events, key=lambda event: handlers[type(event.data)]):
         if isinstance(handler, BatchHandler):
             handler.handle(session, list(run))
@@ -206,7 +207,8 @@ def _log_failure(item: Item, error: Exception) -> None:
 
 
 def _with_traceparent(event: Event, traceparent: str | None) -> Event:
-    # Events that the handler records continue from the attempt's span, if there is one.
+    # The span of the attempt, if there is one, is the parent of the events that the handler
+    # appends.
     return replace(event, traceparent=traceparent) if traceparent else event
 
 

@@ -36,10 +36,10 @@ from eventbus.telemetry.privacy import described
 
 log = logging.getLogger(__name__)
 
-#: Rows deleted by one statement, which takes a few milliseconds.
+#: Number of rows that one statement deletes, which takes a few milliseconds.
 BATCH = 1_000
 
-#: Seconds between two statements, so most of the database's time is left to other work.
+#: Seconds between two statements, which leave most of the database's time to other work.
 PAUSE = 0.05
 
 #: Seconds from the start of one pass to the next, and the maximum duration of a pass. Together they
@@ -48,8 +48,8 @@ INTERVAL = 60.0
 LONGEST_PASS = 30.0
 
 #: The maximum difference between the clocks of the process and of the database at which rows are
-#: deleted. Machines differ by less; a clock that is years ahead would delete every row and, with
-#: the dedup keys, the protection against second effects.
+#: deleted. The clocks of working machines differ by less. With a clock that is years ahead, every
+#: row would be deleted, including the dedup keys that prevent duplicate effects.
 MAX_SKEW = timedelta(hours=1)
 
 #: Seconds after which the process exits if a pass has not ended, or if every pass has failed.
@@ -67,18 +67,18 @@ class RetentionRule:
     table: Table
     since: ColumnElement[datetime]
     where: ColumnElement[bool] = field(default_factory=true)
-    #: Bounds the cost of finding the oldest row.
+    #: The scan that bounds the cost of finding the oldest row.
     scan: BoundedScan = field(default_factory=BoundedScan)
 
 
-#: An unsent event has no `sent_at`, so it is never deleted.
+#: An unsent event has no `sent_at` and is therefore never deleted.
 OUTBOX = RetentionRule(table=outbox, since=outbox.c.sent_at)
 INBOX = RetentionRule(table=inbox, since=inbox.c.handled_at)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Removed:
-    """The result of one statement: the number of rows deleted, and the time of the last one."""
+    """The result of one statement: the number of deleted rows, and the time of the last row."""
 
     rows: int
     last: datetime | None
@@ -94,15 +94,15 @@ class Retention:
             metrics.RETENTION.labels(rule.table.name).set(max_age.total_seconds())
 
     def loop(self) -> Loop:
-        """Return the loop that runs the passes, so neither events nor emails wait for a pass."""
+        """Return the loop that runs the passes, on its own thread."""
         return Loop("retention", self._pass, interval=INTERVAL, limit=LIMIT)
 
     def remove(self, until: float) -> Counter[str]:
-        """Delete expired rows until `time.monotonic()` reaches `until`; return the counts by table.
+        """Delete expired rows until `time.monotonic()` reaches `until`, and return counts by table.
 
-        The tables take turns, so a table with many expired rows does not delay the others. A
-        database error is logged, and the next pass retries. Nothing is deleted while the clocks of
-        the database and of this process differ too much.
+        Tables are processed in turn, so a table with many expired rows does not delay other tables.
+        A database error is logged, and the next pass retries. Nothing is deleted while the clocks
+        of the database and of this process differ too much.
         """
         removed: Counter[str] = Counter()
         # The first scan of a pass starts at the first row, and each later scan at the end of the
@@ -189,7 +189,8 @@ def _removal(
         .limit(BATCH)
         .with_for_update(skip_locked=True)
     )
-    # An array, because a subselect might run once per row and lock different rows each time.
+    # The rows are selected as an array, because a subselect might run once per row and lock
+    # different rows each time.
     ctids = func.array(expired.scalar_subquery())
     return delete(rule.table).where(row == func.any(ctids)).returning(rule.since)
 

@@ -35,11 +35,11 @@ _SIGNALS = (
     signals.task_postrun,
 )
 
-#: Headers that do not become attributes of a request: they would hide its methods, or apply only to
-#: publishing.
+#: Headers that do not become attributes of a request, because they would hide its methods or apply
+#: only to publishing.
 _NOT_ATTRIBUTES = {"declare", *(name for name, value in vars(Context).items() if callable(value))}
 
-#: Headers defined by Celery. Celery creates this set again for each request.
+#: Headers defined by Celery, as a constant: Celery creates this set again for each request.
 _CELERY_HEADERS = frozenset(
     {*vars(Context), "lang", "task", "argsrepr", "kwargsrepr", "compression"}
 )
@@ -62,7 +62,7 @@ def request_of(delivery: Delivery, **more: Any) -> Context:
 
 
 class Run:
-    """A run from `begin` to `end`, with every call made `inside`; receivers cannot disturb it.
+    """A run from `begin` to `end`; work runs through `inside`, and receivers cannot disturb it.
 
     A run that ends without `succeed`, `retry` or `fail` had no effect and is ignored. A run whose
     process dies has no `end`.
@@ -72,7 +72,7 @@ class Run:
         self._task = task
         self._request = request
         # A separate context, because the runs of a batch are open at the same time: state that a
-        # receiver sets in one run, such as the current span, must not appear in the others.
+        # receiver sets in one run, such as the current span, must not appear in another run.
         self._context = copy_context()
         self._start_time = 0.0
         self._state: str = states.IGNORED

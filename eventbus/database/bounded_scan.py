@@ -14,7 +14,8 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import ColumnElement, DateTime, Engine, cast, func, literal, text
 from sqlalchemy.orm import Session
 
-#: The maximum number of rows that a scan counts; a count of one more means "more than this".
+#: The maximum number of rows that a scan counts exactly; if there are more, the count is one
+#: higher.
 MAX_ROWS = 10_000
 
 #: A scan starts this long before the row that the previous scan found, and at least this long
@@ -25,8 +26,8 @@ SLACK = timedelta(minutes=5)
 FULL_INTERVAL = 60.0
 FULL_SHARE = 0.02
 
-#: For one transaction. If the last ANALYZE saw few rows, the planner would read and sort all of
-#: them.
+#: The parameters that make one transaction read indexes in order. If the last ANALYZE saw few rows,
+#: the planner would otherwise read and sort all rows.
 _BY_INDEX = text(
     "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true),"
     " set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true)"

@@ -2,7 +2,7 @@
 
 psycopg2 sends `BEGIN` separately and waits for the response. Here, `BEGIN` is sent with the first
 statement, and a statement whose result is not needed is sent with the next statement or with
-`COMMIT`. All other behaviour is that of psycopg2.
+`COMMIT`. In all other respects, connections behave as in psycopg2.
 """
 
 from contextlib import suppress
@@ -26,7 +26,7 @@ class Cursor(extensions.cursor):
     connection: "Connection"
 
     def execute(self, query: Any, values: Any = None) -> None:
-        """Run a query; if it has several statements, the rows of the last are the result."""
+        """Run a query. With several statements, the result contains the rows of the last one."""
         if first := self.connection.first():
             query = first + (_bytes(query) if values is None else self.mogrify(query, values))
             values = None
@@ -91,7 +91,7 @@ class Connection(extensions.connection):
         return begin
 
     def commit(self) -> None:
-        """Commit the transaction, if one is open; roll it back if the commit fails.
+        """Commit the open transaction, if any, and roll it back if the commit fails.
 
         Raises `NotCommitted` if one of its statements has failed and the caller ignored the error.
         """
@@ -105,7 +105,8 @@ class Connection(extensions.connection):
         try:
             self._send(self.first() + b"COMMIT")
         except Error:
-            # As after a failed `COMMIT`: the caller expects the transaction to have ended.
+            # The transaction is rolled back, as after a failed `COMMIT`, because the caller expects
+            # it to have ended.
             with suppress(Error):
                 self.rollback()
             raise
@@ -117,7 +118,7 @@ class Connection(extensions.connection):
             self._send(b"ROLLBACK")
 
     def set_isolation_level(self, level: int | None) -> None:
-        """Turn autocommit on or off; any other level is replaced by the database's default."""
+        """Turn autocommit on or off. For any other level, the database's default applies."""
         self._is_autocommit = level == extensions.ISOLATION_LEVEL_AUTOCOMMIT
 
     @property

@@ -28,7 +28,7 @@ Sessions = sessionmaker[Session]
 #: The engines of this process, for its metrics.
 engines: WeakSet[Engine] = WeakSet()
 
-#: Constraint names that migrations can rely on.
+#: The naming convention of constraints, on which migrations can rely.
 NAMING = {
     "ix": "ix_%(column_0_label)s",
     "uq": "uq_%(table_name)s_%(column_0_name)s",
@@ -42,21 +42,23 @@ NAMING = {
 #: the whole table once it is full.
 BY_KEY: Mapping[str, object] = MappingProxyType({"enable_seqscan": "off", "jit": "off"})
 
-#: Seconds to connect to one server. Name resolution is not included: libpq does not limit it.
+#: Seconds to connect to one server. This does not include name resolution, which libpq does not
+#: limit.
 CONNECT_TIMEOUT = 5
 
-#: Seconds by which a response may exceed `statement_timeout`, because of the network or a busy
+#: Seconds to wait for a response beyond `statement_timeout`, because of the network or a busy
 #: server.
 _LATENESS = 3.0
 
 #: Seconds to connect for a scrape, and for the response to each of its statements. Prometheus waits
-#: five seconds; a later page is dropped as a whole, including the metric that reports that the
-#: database is down.
+#: five seconds. If the page arrives later, Prometheus drops all of it, including the metric that
+#: reports that the database is down.
 _SCRAPE_CONNECT_TIMEOUT = 2
 _SCRAPE_LIMIT = 2.0
 
 #: Parameters of each connection. A server that has disappeared is detected within 45 seconds while
-#: the process waits or sleeps (idle, and then three probes), and within 20 while it sends.
+#: the process waits or sleeps (the idle time and three probes), and within 20 seconds while it
+#: sends.
 LIVENESS: Mapping[str, int] = MappingProxyType(
     {
         "keepalives_idle": 30,
@@ -66,7 +68,7 @@ LIVENESS: Mapping[str, int] = MappingProxyType(
     }
 )
 
-#: The library's tables in a service's database: `outbox`, `inbox` (and `relay_state`).
+#: The metadata of the library's tables in a service's database, such as `outbox` and `inbox`.
 metadata = MetaData(naming_convention=NAMING)
 
 
@@ -82,7 +84,7 @@ def url(settings: DatabaseSettings) -> URL:
 
 
 def server_url(hosts: str, port: int, ca_file: Path) -> URL:
-    """Return the address of a server, or of several; each connection selects the primary."""
+    """Return the address of one or several servers, of which each connection uses the primary."""
     servers = addresses(hosts, port)
     options: dict[str, tuple[str, ...] | str] = {**tls.database_options(ca_file)}
     if len(servers) == 1:
@@ -106,8 +108,8 @@ def engine_options(
 
     `session` holds additional PostgreSQL parameters for the engine's sessions. With `is_limited`,
     the process also ends statements that the server does not end
-    (`eventbus.database.statement_limit`): for processes without a watchdog, in which such
-    statements would occupy the threads.
+    (`eventbus.database.statement_limit`): this is for processes without a watchdog, whose threads
+    such statements would block.
     """
     limit = StatementLimit(statement_limit(settings))
     seconds = {
@@ -122,7 +124,8 @@ def engine_options(
         "poolclass": EnginePool,
         "max_overflow": 0,
         "pool_timeout": settings.database_statement_timeout,
-        # Parameters contain customers' data, and errors reach logs and parked messages.
+        # Errors do not show parameters, which contain customers' data: errors reach logs and parked
+        # messages.
         "hide_parameters": True,
         "connect_args": {
             "connection_factory": limit.connect if is_limited else Connection,
@@ -200,10 +203,10 @@ def engine(
 
 
 def scrape_engine(settings: DatabaseSettings) -> Engine:
-    """Return an engine for metrics: whatever the database does, a scrape ends in time.
+    """Return an engine for metrics, with which a scrape ends in time whatever the database does.
 
-    No watchdog ends a scrape. Slow statements are cancelled, and one without a response ends with
-    its connection.
+    No watchdog ends a scrape. Slow statements are cancelled, and a statement without a response
+    ends with its connection.
     """
     timeout = min(settings.database_statement_timeout, _SCRAPE_LIMIT / 2)
     limited = settings.model_copy(update={"database_statement_timeout": timeout})

@@ -1,4 +1,4 @@
-"""Descriptions of database errors by their SQLSTATE and the objects they name, without values.
+"""Descriptions of database errors by SQLSTATE and the objects that they name, without values.
 
 They are registered with `eventbus.telemetry.privacy`, which does not import the driver.
 """
@@ -8,12 +8,12 @@ from sqlalchemy import exc
 
 from eventbus.telemetry.privacy import details
 
-#: Classes of SQLSTATE whose primary message is constant, or names only objects of the server.
+#: SQLSTATE classes whose primary message is constant, or names only objects of the server.
 _CONSTANT_CLASSES = ("08", "25", "40", "53", "55", "57", "58")
-#: Further SQLSTATEs of this kind: missing permission, table, column.
+#: Individual SQLSTATEs of this kind: a missing permission, table or column.
 _CONSTANT_STATES = ("42501", "42P01", "42703")
 
-#: The default's result: the line of code that raised the error.
+#: The default description, which is the line of code that raised the error.
 _location = details.dispatch(BaseException)
 
 # Their texts do not contain values of a statement.
@@ -24,7 +24,8 @@ details.register(exc.TimeoutError, str)
 @details.register
 def _of_driver(error: psycopg2.Error) -> str:
     if not error.pgcode:
-        # libpq's message about a connection; a data error of the driver may quote its argument.
+        # This text is libpq's message about a connection. A data error of the driver is excluded,
+        # because it may quote its argument.
         is_libpq = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
         return _first_line(str(error)) if is_libpq else _location(error)
     diagnosis = error.diag

@@ -44,7 +44,7 @@ class Pool(Collector):
     """A collector that counts the connections of this process to its database."""
 
     def collect(self) -> Iterator[Metric]:
-        """Return the number of connections in use, and of idle ones."""
+        """Return the numbers of busy and idle connections."""
         pools = [engine.pool for engine in tuple(db.engines)]
         queues = [pool for pool in pools if isinstance(pool, QueuePool)]
         connections = GaugeMetricFamily(

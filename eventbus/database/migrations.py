@@ -24,17 +24,18 @@ from sqlalchemy import URL, Connection, MetaData, Table, create_engine, pool, te
 from eventbus.database import db
 from eventbus.topology.service import Service
 
-#: The tables that record the revisions that a database has: the service's, and the library's.
+#: The tables in which a database records the revisions of its service and of the library.
 SERVICE_VERSION, LIBRARY_VERSION = "alembic_version", "eventbus_version"
 
-#: Key of the advisory lock that one process at a time holds to migrate a database.
+#: Key of the advisory lock that a process holds while it migrates a database.
 _LOCK = 5_720_410_883
 
 #: Seconds to wait for another process that migrates the same database.
 _WAIT = 300
 
 #: Seconds that a migration waits for a lock on a table. While an ALTER TABLE waits, every later
-#: query waits behind it. The migration therefore fails and is run again, so the service continues.
+#: query waits behind it. The migration therefore fails after this time and is run again, so that
+#: the service can continue.
 _LOCK_TIMEOUT = 5
 
 #: Seconds to wait for the database to accept a connection.
@@ -43,7 +44,7 @@ _CONNECT_TIMEOUT = 5
 
 @dataclass(frozen=True, slots=True)
 class _History:
-    """The revisions of one package, and the table in which a database records those applied."""
+    """The revisions of one package, and the table in which a database records applied revisions."""
 
     package: str
     version_table: str
@@ -56,13 +57,13 @@ class _History:
 
 
 def upgrade(service: Service, url: str | URL, *, role: str | None = None) -> list[str]:
-    """Upgrade a service's database: first its own tables, then those of the library.
+    """Upgrade a service's database: first the service's tables, then the library's tables.
 
     `role` owns the objects that are created, and the user of `url` must be a member of it; None
-    means that user. Return the revisions applied, oldest first; an empty list if the database was
-    up to date. Concurrent calls are safe: one process migrates, and the others wait, then return an
-    empty list. Raises SQLAlchemy's errors, or `TimeoutError`; each revision is applied completely
-    or not at all.
+    means that user. Returns the revisions that were applied, oldest first, or an empty list if the
+    database was up to date. Concurrent calls are safe: one process migrates, and all other
+    processes wait and return an empty list. Each revision is applied completely or not at all.
+    Raises SQLAlchemy's errors, or `TimeoutError`.
     """
     applied = []
     with _migrating(url, role) as connection:
@@ -98,9 +99,9 @@ def check(service: Service, url: str | URL) -> list[Any]:
 
 
 def run(*metadata: MetaData) -> None:
-    """Run the migrations that Alembic has selected: the whole of a package's `env.py`.
+    """Run the migrations that Alembic has selected. A package's `env.py` contains only this call.
 
-    `metadata` holds the tables of the package.
+    `metadata` contains the tables of the package.
     """
     attributes = context.config.attributes
     context.configure(
@@ -114,7 +115,8 @@ def run(*metadata: MetaData) -> None:
 
 
 def _histories(service: Service) -> tuple[_History, _History]:
-    # The service's own revisions first: old ones have created some of the library's tables.
+    # The service's revisions come first, because old revisions created some of the library's
+    # tables.
     return (
         _History(service.package, SERVICE_VERSION, ("head",)),
         _History("eventbus", LIBRARY_VERSION, tuple(f"{t}@head" for t in service.library_tables)),
@@ -124,7 +126,8 @@ def _histories(service: Service) -> tuple[_History, _History]:
 def _missing(history: _History, connection: Connection) -> Iterator[tuple[str, list[str]]]:
     """Yield each target with the revisions up to it that the database lacks, oldest first.
 
-    The database is read when a target is reached, so the caller may upgrade to it in between.
+    The database is read again for each target, so the caller may upgrade to one target before it
+    asks for the next.
     """
     script = ScriptDirectory.from_config(_config(history, connection))
     for target in history.targets:
@@ -195,8 +198,9 @@ def _migrating(url: str | URL, role: str | None) -> Iterator[Connection]:
 
 
 def _lock(guard: Connection) -> None:
-    # Poll, because a waiting statement would hold a snapshot, for which a CREATE INDEX CONCURRENTLY
-    # of the other process waits. Closing the connection releases the lock.
+    # The lock is polled, because a waiting statement would hold a snapshot, and a CREATE INDEX
+    # CONCURRENTLY of the other process would wait for that snapshot. Closing the connection
+    # releases the lock.
     deadline = time.monotonic() + _WAIT
     while not guard.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}):
         if time.monotonic() > deadline:

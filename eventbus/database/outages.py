@@ -1,6 +1,6 @@
 """Outages: errors caused by the database, not by a request or an event.
 
-An outage is never counted as an attempt to handle an event; a request receives a 503.
+During an outage, no attempt to handle an event is counted, and the response to a request is 503.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _NO_CONNECTION = "all connections to the database are in use"
 _NO_RESPONSE = "the database does not respond"
 _OUTDATED = "a connection's prepared statements are outdated"
 
-#: Outages by the first characters of their SQLSTATE.
+#: Descriptions of outages by the first characters of their SQLSTATE.
 _REASONS = MappingProxyType(
     {
         "08": _UNREACHABLE,
@@ -33,9 +33,9 @@ _REASONS = MappingProxyType(
         "42P05": _OUTDATED,
         # Disk full, out of memory, too many connections.
         "53": _RESOURCES,
-        # Class 57 is "operator intervention", but 57014 is a statement timeout.
+        # Class 57 is "operator intervention", except 57014, which is a statement timeout.
         "57P": _SHUTDOWN,
-        # Errors external to PostgreSQL: I/O, missing files.
+        # Class 58 contains errors external to PostgreSQL, such as I/O errors and missing files.
         "58": _SYSTEM,
     }
 )
@@ -44,15 +44,15 @@ _REASONS = MappingProxyType(
 #: database still serves all other statements, and a retry may succeed.
 _CONTENTION = frozenset({"40001", "40P01", "55P03", "57014"})
 
-#: The function of PostgreSQL that rejects a prepared statement whose table has been altered. Its
-#: SQLSTATE has other causes, and its text depends on the server's language.
+#: The function of PostgreSQL that rejects a prepared statement whose table has been altered. The
+#: error's SQLSTATE has other causes, and its text depends on the server's language.
 _PLAN_CHECK = "RevalidateCachedQuery"
 
 #: SQLAlchemy's codes of errors that follow a lost connection.
 _AFTER_LOSS = frozenset({"8s2b"})
 
 #: Driver errors that mean a lost connection if they have no SQLSTATE: a stopped server does not
-#: send an SQLSTATE, and libpq drops that of a connection attempt.
+#: send an SQLSTATE, and libpq drops the SQLSTATE of a connection attempt.
 _CONNECTION_ERRORS = (psycopg2.OperationalError, psycopg2.InterfaceError)
 
 #: The maximum length of a chain of causes, which may be circular.
@@ -66,14 +66,14 @@ class NoResponse(ExpectedError):
 def reason(error: BaseException) -> str | None:
     """Return the outage that caused an error, as a constant text, or None.
 
-    None means that the cause is the statement, its values, the program, or `contention`. An error
-    raised `from` an outage counts as that outage.
+    The result is None if the cause is the statement, its values, the program, or `contention`. An
+    error raised `from` an outage counts as that outage.
     """
     return next(filter(None, map(_reason, _causes(error))), None)
 
 
 def takes_no_writes(error: BaseException) -> bool:
-    """Return whether an error comes from a read-only server: a standby, or one with a full disk."""
+    """Return whether an error comes from a read-only server: a standby, or a full disk."""
     return reason(error) == _NO_WRITES
 
 
@@ -110,7 +110,8 @@ def _is_outdated_plan(error: BaseException) -> bool:
 
 def _is_connection_lost(error: BaseException, state: str) -> bool:
     if isinstance(error, exc.DBAPIError):
-        # With any SQLSTATE: a server may end a session for a reason that is not listed here.
+        # This applies to any SQLSTATE, because a server may end a session for a reason that is not
+        # listed here.
         return error.connection_invalidated
     if state:
         return False

@@ -12,11 +12,11 @@ _POLL = 0.2
 
 
 class EnginePool(QueuePool):
-    """A pool whose waiting threads open a connection when another thread has failed to.
+    """A pool whose waiting threads open a connection after another thread has failed to do so.
 
     SQLAlchemy wakes a waiting thread only when a connection is returned. If the thread that was
-    opening the last permitted connection fails, the others would wait until their timeout, although
-    the pool has room again.
+    opening the last permitted connection fails, all other threads would wait until their timeout,
+    although the pool has room again.
     """
 
     def _do_get(self) -> ConnectionPoolEntry:

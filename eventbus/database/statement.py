@@ -29,7 +29,7 @@ class Statement:
         return self.run_on(session.connection(), *parameters)
 
     def run_with_next(self, session: Session, *parameters: object) -> None:
-        """Run the statement with the transaction's next statement or commit, without a result.
+        """Run the statement together with the transaction's next statement or its commit.
 
         This saves a round trip for the last write. The next statement raises the errors of this
         statement.
@@ -53,12 +53,13 @@ class Statement:
     def rows_on(self, connection: Connection, *parameters: object) -> Sequence[Any]:
         """Run the statement on a connection, and return its rows.
 
-        The connection is in autocommit mode, or has a transaction: this method does not start one.
-        SQLAlchemy's result would cost more than the statement; the errors are SQLAlchemy's.
+        The connection must be in autocommit mode or have a transaction, because this method does
+        not start a transaction. SQLAlchemy's result would cost more than the statement. Errors are
+        raised as SQLAlchemy's exceptions.
         """
         text = self.prepared(connection)
         with closing(connection.connection.cursor()) as cursor:
-            # It also invalidates a lost connection.
+            # This call also invalidates a lost connection.
             connection._cursor_execute(cursor, text, parameters)
             return cursor.fetchall()
 

@@ -1,4 +1,4 @@
-"""A client-side limit on each statement, so a server that stops responding does not block a thread.
+"""A client-side limit on each statement, for servers that stop responding.
 
 PostgreSQL applies `statement_timeout`, and the kernel closes connections to machines that have
 disappeared. Neither ends the wait for a server, or a proxy in front of it, that keeps a connection
@@ -97,7 +97,7 @@ class _Running:
 
 
 class _Watch:
-    """The statements in progress of this process, and the thread that ends the overdue ones."""
+    """The statements that this process is running, and the thread that ends overdue statements."""
 
     def __init__(self) -> None:
         self.reset()
@@ -139,7 +139,8 @@ def _shut_down(connection: LimitedConnection) -> None:
     """Shut down a connection's socket, which ends the wait of the thread that uses it."""
     # The connection may have failed in the meantime.
     with suppress(OSError, Error):
-        # Without an additional descriptor: the process may have none left.
+        # The socket is shut down without another descriptor, because the process may have none
+        # left.
         shared = socket.socket(fileno=connection.fileno())
         try:
             shared.shutdown(socket.SHUT_RDWR)

@@ -19,13 +19,13 @@ from sqlalchemy.exc import OperationalError
 from eventbus.database.db import Sessions, engine_of
 from eventbus.database.statement import Statement
 
-#: Seconds to sleep if a row is due that the caller could not process: otherwise the caller would
-#: poll in a tight loop. This is also the lock timeout: a short insert or another sleeper may hold
-#: the lock.
+#: Length of a nap in seconds: the sleep while a row is due that the caller could not process, which
+#: keeps the caller from polling in a tight loop. This is also the lock timeout, because an insert
+#: in progress or another sleeping process may hold the lock.
 _NAP = 0.025
 
-#: Maximum seconds to sleep while another process holds the lock: the naps of an idle process double
-#: up to this limit.
+#: Maximum length of a nap in seconds, while another process holds the lock. Each nap of an idle
+#: process is twice as long as the previous one, up to this limit.
 _LONGEST_NAP = 0.2
 
 _UNLOCK_ALL = "SELECT pg_advisory_unlock_all()"
@@ -54,8 +54,8 @@ class Wakeup:
 
         `next_due` selects the seconds until the first row is due, or null if no row is pending. The
         values of its parameters are passed to `sleep`. `is_shared` means that several processes may
-        sleep: they do not wait for each other's lock, because a lock timeout appears in the log as
-        an error.
+        sleep: they do not wait for each other's lock, because a lock timeout would appear in the
+        server's log as an error.
         """
         self._is_shared = is_shared
         self._nap = _NAP
@@ -66,7 +66,8 @@ class Wakeup:
             f"SET LOCAL lock_timeout = {int(_NAP * 1000)}; SELECT pg_advisory_lock({key}); "
         )
         self._try = f"SELECT pg_try_advisory_lock({key})"
-        #: The statement that a connection runs after it has slept. Until then each insert notifies.
+        #: The statement that a connection runs after it has slept. Until then, each insert
+        #: notifies.
         self.unlock = f"SELECT pg_advisory_unlock({key})"
 
     @contextmanager
@@ -120,7 +121,7 @@ class Wakeup:
         return True
 
     def found(self) -> None:
-        """Record that rows were found: the next naps are short again."""
+        """Record that rows were found, so that the next naps are short again."""
         self._nap = _NAP
 
     def wait(self, sessions: Sessions, seconds: float, *values: object) -> None:
@@ -130,8 +131,8 @@ class Wakeup:
             with self.listening(connection):
                 try:
                     self.sleep(connection, seconds, *values)
-                    # Regardless of the result: if the table is locked, `sleep` times out while it
-                    # waits for that lock, after it has acquired the advisory lock.
+                    # Unlock regardless of the result: if the table is locked, `sleep` times out
+                    # while it waits for that lock, after it has acquired the advisory lock.
                     connection.exec_driver_sql(_UNLOCK_ALL)
                 except BaseException:
                     # The lock outlives a statement that fails after it was acquired.

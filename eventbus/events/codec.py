@@ -18,8 +18,8 @@ from eventbus.events.envelope import Event
 from eventbus.events.limits import INTEGER, check_number, check_text
 from eventbus.events.schema import Attributes, dataschema
 
-#: Limits of an event's time, within which PostgreSQL and Python can read and write it in any time
-#: zone.
+#: The earliest and the latest time of an event that PostgreSQL and Python can read and write in any
+#: time zone.
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 #: The largest sequence: as in the CloudEvents extension `sequence`, a signed 32-bit integer.
@@ -28,7 +28,7 @@ LARGEST_SEQUENCE = INTEGER
 #: Maximum length of a source, in characters.
 _SOURCE_LIMIT = 255
 
-#: Characters of an untrusted value that an error message quotes.
+#: Maximum number of characters that an error message quotes from an untrusted value.
 _QUOTED = 100
 
 _EMBED = b'{"callbacks":null,"errbacks":null,"chain":null,"chord":null}'
@@ -57,7 +57,7 @@ class _SubjectKwargs(msgspec.Struct):
 
 
 class Position(msgspec.Struct, frozen=True):
-    """The place of an event among those of its subject and source; all values can be stored."""
+    """The position of an event among those of its subject and source; all values can be stored."""
 
     id: UUID
     source: Annotated[str, Meta(max_length=_SOURCE_LIMIT)]
@@ -78,7 +78,7 @@ _decode_position = msgspec.json.Decoder(tuple[Any, _PositionKwargs, Any]).decode
 
 @cache
 def _structs() -> Mapping[str, type[msgspec.Struct]]:
-    """Return the envelope of each event type as one struct: an error then names the full path."""
+    """Return the envelope of each event type as one struct, so errors name the full path."""
     return {
         event_type: msgspec.defstruct(
             "_Envelope", [("data", contract)], bases=(Attributes,), kw_only=True
@@ -161,7 +161,7 @@ def position(body: bytes | str) -> Position | None:
 
 
 def _contains_nul(body: bytes | str) -> bool:
-    # PostgreSQL cannot store it. In JSON, it is always escaped.
+    # PostgreSQL cannot store a NUL character, which is always escaped in JSON.
     return (b"\\u0000" if isinstance(body, bytes) else "\\u0000") in body  # type: ignore[operator]
 
 

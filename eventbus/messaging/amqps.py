@@ -1,9 +1,9 @@
-"""AMQP over TLS with bounded waits, on connections that no message can terminate.
+"""AMQP over TLS, with a limit on each wait and connections that no message can terminate.
 
 Importing this module makes kombu use these connections for each `amqps://` address that it opens
-afterwards, including after a failover to another node. py-amqp bounds neither writes (its socket
+afterwards, including after a failover to another node. py-amqp limits neither writes (its socket
 options have no effect on Python's TLS) nor waits (its timeout restarts with each frame, including
-heartbeats). Here each write is bounded, and so is each wait as a whole.
+heartbeats). Here, every write has a limit, and every wait has a limit for its total time.
 """
 
 import socket
@@ -20,7 +20,8 @@ from eventbus.messaging import frame_guard
 __all__ = ["ANSWER_LIMIT", "Connection", "LimitedWait"]
 
 #: Seconds within which the broker must reply to a method. A reply takes milliseconds, or a few
-#: seconds while a queue elects its leader. A connection without a reply is no longer usable.
+#: seconds while a queue elects its leader. If a reply is missing, the connection is no longer
+#: usable.
 ANSWER_LIMIT = 15.0
 
 #: Seconds within which the broker must accept a write. A broker that is short of memory or disk
@@ -66,7 +67,7 @@ class LimitedWait:
 
 
 class _Channel(LimitedWait, pyamqp.Channel):
-    """A channel that leaves each body as the bytes that were received.
+    """A channel that does not decode the bodies of messages.
 
     py-amqp decodes a body with the encoding that its message names. Some of Python's decoders take
     minutes for a megabyte.
@@ -101,7 +102,7 @@ class _Connection(LimitedWait, pyamqp.Connection):
     def connect(self, callback: Any = None) -> Any:
         """Connect; raise `TimeoutError` after `connect_timeout` seconds without a reply."""
         result = super().connect(callback)
-        # An operation that takes longer raises `TimeoutError`, and ends the connection.
+        # If an operation takes longer, it raises `TimeoutError` and ends the connection.
         self.transport.sock.settimeout(self.write_timeout)
         return result
 
@@ -114,7 +115,7 @@ class _Connection(LimitedWait, pyamqp.Connection):
     def drain_events(self, timeout: float | None = None) -> None:
         """Read until something is handled; raise `TimeoutError` after `timeout` seconds.
 
-        Within a wait for a reply, None means the rest of that wait's limit.
+        During a wait for a reply, None means the time that remains of that wait's limit.
         """
         if self.answer_by != inf or timeout:
             deadline = min(self.answer_by, time.monotonic() + (inf if timeout is None else timeout))

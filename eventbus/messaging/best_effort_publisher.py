@@ -1,4 +1,4 @@
-"""A publisher for messages that may be lost; it never waits for the broker and never fails."""
+"""A publisher for messages that may be lost, which never waits for the broker and never fails."""
 
 import logging
 import select
@@ -78,7 +78,7 @@ class BestEffortPublisher:
             self._blocked = False
             connection = self._connect()
             connection.connect_timeout = PATIENCE  # type: ignore[assignment]
-            # A copy, because all connections share the dictionary of the app.
+            # The dictionary is copied, because all connections of the app share it.
             connection.transport_options = (connection.transport_options or {}) | {
                 "client_properties": {"connection_name": self._name},
                 "write_timeout": PATIENCE,
@@ -90,7 +90,8 @@ class BestEffortPublisher:
             self._skipped_nodes += 1
             connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
             self._skipped_nodes -= 1
-            # Assigned before the next round trip, so an error there closes the connection.
+            # The attribute is set before the next round trip, so that an error there closes the
+            # connection.
             self._connection = connection
             if self._confirmed:
                 self._confirm(connection.default_channel)
@@ -119,5 +120,5 @@ class BestEffortPublisher:
 
 
 def _refused(*_: object) -> NoReturn:
-    # Raised while the broker's replies are read, before the next message.
+    # The error is raised here, while the broker's replies are read, before the next message.
     raise MessageNacked("refused")

@@ -1,4 +1,4 @@
-"""A channel in confirm mode, with the batch that each delivery tag belongs to."""
+"""A channel in confirm mode, with the batch to which each delivery tag belongs."""
 
 import select
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from eventbus.messaging.event_message import EventMessages
 from eventbus.messaging.in_flight import InFlight, Outgoing
 from eventbus.telemetry.privacy import described
 
-#: Bytes that are written together: about fifty events.
+#: Number of bytes that are written together, which is about fifty events.
 _FLUSH_BYTES = 32 * 1024
 
 
@@ -51,7 +51,7 @@ class ConfirmChannel:
         self._frame_max: int = connection.frame_max
         self._buffer = bytearray()
         self._tag = 0
-        #: Oldest first; the last batch is the one being sent.
+        #: The unconfirmed batches, oldest first; the last batch is currently being sent.
         self.in_flight: list[InFlight] = []
         #: Whether the broker has refused a message.
         self.has_refused = False
@@ -91,8 +91,9 @@ class ConfirmChannel:
     def flush(self) -> None:
         """Write the buffered messages, unless the broker rejects messages.
 
-        A batch is several writes: the broker processes the first part while the next is encoded. A
-        write contains several messages, because each write has a cost in TLS and in the kernel.
+        A batch is sent in several writes, so the broker processes the first part while the next is
+        encoded. A write contains several messages, because each write has a cost in TLS and in the
+        kernel.
         """
         if not self._buffer:
             return

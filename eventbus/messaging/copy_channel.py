@@ -16,11 +16,13 @@ class Copy:
     message: Message
     exchange: str
     routing_key: str
-    #: Whether this worker still holds the original; if not, a copy would be a duplicate.
+    #: A function that returns whether this worker still holds the original; if it does not, a copy
+    #: would be a duplicate.
     is_wanted: Callable[[], bool]
-    #: Called in the event loop with None, or with the reason why the broker rejected the copy.
+    #: A function that is called in the event loop with None, or with the reason why the broker
+    #: rejected the copy.
     done: Callable[[str | None], object]
-    #: Time at which the broker first refused the copy, by `time.monotonic()`.
+    #: The time (`time.monotonic()`) at which the broker first refused the copy.
     first_refused: float | None = field(default=None)
     is_concluded: bool = field(default=False)
 

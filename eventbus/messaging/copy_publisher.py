@@ -20,7 +20,7 @@ from eventbus.telemetry.privacy import described
 
 log = logging.getLogger(__name__)
 
-#: Seconds within which the copies of a batch must be confirmed. After that the connection is
+#: Seconds within which the copies of a batch must be confirmed. After this time, the connection is
 #: replaced, unless the broker has reported that it is blocked.
 CONFIRM_TIMEOUT = 10.0
 
@@ -30,10 +30,10 @@ BATCH_LIMIT = 100
 #: Seconds for which the broker may refuse a copy before it counts as refused.
 REFUSED_LIMIT = 60.0
 
-#: First and longest backoff in seconds while the broker rejects copies.
+#: First and longest backoff, in seconds, while the broker rejects copies.
 FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0
 
-#: Seconds without a copy after which the connection is closed: most workers never need it.
+#: Seconds without a copy after which the connection is closed, because most workers rarely need it.
 IDLE_LIMIT = 20.0
 
 _TURN = 1.0
@@ -69,12 +69,13 @@ class CopyPublisher:
         self._pending += 1
         self._waiting.put(copy)
         if self._thread is None:
-            # Started late, after the pool has forked: its children exist when a message fails.
+            # The thread starts with the first copy, which is after the pool has forked its
+            # children.
             self._thread = Thread(target=self._run, name="copies", daemon=True)
             self._thread.start()
 
     def report(self) -> None:
-        """Call `done` of each copy whose outcome is known; called in the event loop."""
+        """Call `done` of each copy whose outcome is known. Must be called in the event loop."""
         with suppress(Empty):
             while True:
                 copy, refusal = self._results.get_nowait()
@@ -82,14 +83,14 @@ class CopyPublisher:
                 copy.done(refusal)
 
     def flush(self, timeout: float) -> None:
-        """Wait up to `timeout` seconds until no copy is in flight; called in the event loop."""
+        """Wait up to `timeout` seconds until no copy is in flight. Call this in the event loop."""
         deadline = time.monotonic() + timeout
         while self._pending and time.monotonic() < deadline:
             time.sleep(0.01)
             self.report()
 
     def stop(self) -> None:
-        """Stop the thread; copies in flight are abandoned, and their originals are redelivered."""
+        """Stop the thread. Copies in flight are abandoned, and their originals are redelivered."""
         self._stopping.set()
 
     def _run(self) -> None:
@@ -114,7 +115,7 @@ class CopyPublisher:
         return batch
 
     def _send(self, batch: list[Copy]) -> None:
-        """Publish copies, and conclude those whose outcome is known."""
+        """Publish copies, and conclude each copy whose outcome is known."""
         copies = [copy for copy in batch if not self._conclude_if_unwanted(copy)]
         if not copies:
             self._close_if_idle()
@@ -173,7 +174,7 @@ class CopyPublisher:
         if self._connection is None:
             connection = self._connect()
             connection.connect_timeout = 5
-            # A copy, because all connections share the dictionary of the app.
+            # The dictionary is copied, because all connections of the app share it.
             connection.transport_options = (connection.transport_options or {}) | {
                 "client_properties": {"connection_name": self._name},
                 "on_blocked": lambda _reason: self._block(True),
@@ -181,7 +182,7 @@ class CopyPublisher:
             }
             self._blocked = False
             for _ in range(self._failures):
-                # Each attempt uses another node, if there are several.
+                # The nodes of a cluster are tried in turn, one per attempt.
                 connection.maybe_switch_next()
             connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
             self._connection = connection

@@ -1,8 +1,8 @@
 """Events encoded as AMQP messages, which are also Celery tasks.
 
-py-amqp encodes every property and frame again for each message, which is half of a relay's work.
-Here, properties and frames are encoded once per type; the values that vary have a fixed length and
-are replaced in a copy. The frames follow AMQP 0-9-1, section 4.2.3.
+py-amqp encodes every property and frame again for each message, which takes half of a relay's time.
+Here, properties and frames are encoded once per type. The values that differ between messages have
+a fixed length, and are replaced in a copy. The frames follow AMQP 0-9-1, section 4.2.3.
 """
 
 import struct
@@ -16,11 +16,11 @@ from amqp.serialization import dumps
 from eventbus.errors import InvalidEvent
 from eventbus.events import codec
 
-#: Maximum size of a published envelope in bytes. RabbitMQ 4 accepts messages of 16 MiB; beyond its
-#: limit it closes the channel.
+#: Maximum size of a published envelope in bytes. RabbitMQ 4 accepts messages of up to 16 MiB, and
+#: closes the channel if a message is larger.
 LARGEST_EVENT = 15_000_000
 
-#: Placeholders of the values that differ: no event has any of these values.
+#: Placeholders of the values that differ between messages; no event has any of these values.
 _ID = "\0" * len(str(UUID(int=0)))
 _SUBJECT = "\2" * len(_ID)
 _TRACEPARENT = "\1" * len("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
@@ -30,13 +30,15 @@ _SECONDS = struct.Struct(">Q")
 
 _MANDATORY, _IMMEDIATE = True, False
 
-#: The start of a frame: type, channel and payload length. The payload and the frame end follow.
+#: The start of a frame: type, channel and payload length. It is followed by the payload and the
+#: frame end.
 _FRAME = struct.Struct(">BHI")
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _END = b"\xce"
 _OVERHEAD = _FRAME.size + len(_END)
 
-#: The start of a content header: class, zero, and length of the body. The properties follow.
+#: The start of a content header: class, zero, and length of the body. It is followed by the
+#: properties.
 _CONTENT = struct.Struct(">HHQ")
 
 
@@ -45,7 +47,8 @@ class EventMessages:
 
     def __init__(self, service: str, user: str, exchange: str) -> None:
         self._service = service
-        # The broker rejects any other user's name, so this identifies the publisher.
+        # The broker rejects any name except the logged-in user's, so this property identifies the
+        # publisher.
         self._user = user
         self._properties = lru_cache(maxsize=256)(self._encoded_properties)
         self._publish = lru_cache(maxsize=256)(partial(_publish, exchange))
@@ -87,14 +90,14 @@ class EventMessages:
 
     def _encoded_properties(self, event_type: str, traced: bool) -> bytes:
         if event_type.startswith("("):
-            # The prefix is reserved for names of lanes.
+            # A type with this prefix would be taken for the name of a lane.
             raise InvalidEvent(f"{event_type!r} is not an event type")
         message = Message(
             content_type="application/json",
             content_encoding="utf-8",
             delivery_mode=2,
             message_id=_ID,
-            # The exchange of a queue in parts hashes it.
+            # If a queue has several parts, its exchange hashes this property.
             correlation_id=_SUBJECT,
             type=event_type,
             app_id=self._service,

@@ -21,27 +21,27 @@ Frame = tuple[int, int, bytes]
 
 _HEADER = 2
 
-#: Size in bytes up to which the nesting of a content header is not checked: so few bytes contain
-#: fewer than 200 levels. The headers of services' messages are smaller.
+#: Size in bytes up to which the nesting of a content header is not checked, because a header of
+#: this size has fewer than 200 levels. The headers of the services' messages are smaller.
 _SMALL = 1024
 
 #: Methods with names chosen by a publisher, and the types of their arguments.
 _NAMING = {spec.Basic.Deliver: "sLbss", spec.Basic.Return: "Bsss"}
 
-#: Bytes of a method's id, and of arguments other than names.
+#: Number of bytes of a method's id, and of each argument that is not a name.
 _METHOD_BYTES = 4
 _ARGUMENT_BYTES = {"L": 8, "B": 2, "b": 1}
 
-#: Replaces each non-ASCII byte with a question mark.
+#: A translation table that replaces each non-ASCII byte with a question mark.
 _ASCII = bytes(range(128)) + b"?" * 128
 
 
 class GuardedMessage(pyamqp.Message):
-    """A message that is never decompressed, and has `errors` if it is defective."""
+    """A message that is never decompressed, and whose `errors` are set if it is defective."""
 
     def __init__(self, msg: Any, channel: Any = None, **kwargs: Any) -> None:
         if problem := _problem(msg.headers or {}):
-            # kombu keeps errors that are already set, and then does not decompress.
+            # If errors are already set, kombu keeps them and does not decompress the body.
             self.errors: Any = [(InvalidEvent, InvalidEvent(problem), None)]
         super().__init__(msg, channel=channel, **kwargs)  # type: ignore[no-untyped-call]
 
@@ -54,7 +54,7 @@ def handler(connection: pyamqp.Connection, callback: Callable[..., Any]) -> Call
             return callback(channel, method, payload, content)
         except UnicodeDecodeError:
             readable_payload = _with_readable_names(method, payload)
-            # Unchanged: the error is the callback's.
+            # The frames are readable, so the error comes from the callback and is propagated.
             if readable_payload == payload:
                 raise
         return callback(channel, method, readable_payload, content)
@@ -68,7 +68,8 @@ def handler(connection: pyamqp.Connection, callback: Callable[..., Any]) -> Call
         try:
             return bool(handle(frame))
         except Exception:
-            # A header is the last frame of a message without a body, so this may be the callback's.
+            # The header is the last frame of a message without a body, so the error may come from
+            # the callback.
             if kind != _HEADER or is_readable(frame[2]):
                 raise
         return bool(handle((kind, channel, readable(payload))))
@@ -85,7 +86,7 @@ def _problem(headers: dict[Any, Any]) -> str | None:
 
 
 def _with_readable_names(method: tuple[int, int], payload: bytes) -> bytes:
-    """Return a method's payload; if it is unreadable, replace non-ASCII bytes in its names."""
+    """Return a method's payload; if its names are not UTF-8, replace their non-ASCII bytes."""
     arguments = _NAMING.get(method, "")
     try:
         loads(arguments, payload, _METHOD_BYTES)

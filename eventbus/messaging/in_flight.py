@@ -36,20 +36,22 @@ class Report:
     confirmed: set[UUID] = field(default_factory=set)
     #: Reasons by event id: no queue is bound to the event's type.
     returned: dict[UUID, str] = field(default_factory=dict)
-    #: A queue is full, or its replicas did not agree in time.
+    #: The ids of events that the broker refused: a queue is full, or its replicas did not agree in
+    #: time.
     refused: set[UUID] = field(default_factory=set)
     #: Reasons by event id: the event cannot be encoded as a message.
     invalid: dict[UUID, str] = field(default_factory=dict)
-    #: Why the batch ended early; None if it did not.
+    #: The reason why the batch ended early, or None.
     error: str | None = None
-    #: Whether it ended because the broker objects to an event, for example because a permission is
-    #: missing.
+    #: Whether the batch ended because the broker objects to an event, for example because a
+    #: permission is missing.
     objected: bool = False
-    #: Types of confirmed events to which no queue is bound; another version of each event had one.
+    #: Types of confirmed events to which no queue is bound. Another version of each event had a
+    #: queue.
     unconsumed: frozenset[str] = frozenset()
 
 
-#: An event's id, and the type of this message, which is its version.
+#: The id of an event, and the event type of one message, which identifies the version.
 _Message = tuple[UUID, str]
 
 
@@ -59,9 +61,9 @@ class InFlight:
     def __init__(self, exchange: str) -> None:
         self.report = Report()
         self.spans = Spans(exchange)
-        #: Unconfirmed messages by delivery tag, in order.
+        #: Unconfirmed messages by delivery tag, in ascending order.
         self.unconfirmed: dict[int, _Message] = {}
-        #: Messages that had no queue.
+        #: Messages that the broker returned because no queue was bound to their type.
         self.returned: set[_Message] = set()
         #: Time by which all confirms must have arrived, by `time.monotonic()`.
         self.deadline = inf
@@ -76,7 +78,7 @@ class InFlight:
         self.report.refused |= {event_id for event_id, _ in self._take(tag, multiple)}
 
     def give_up(self) -> None:
-        """Count unconfirmed messages as refused: the broker works, but a queue hangs."""
+        """Count unconfirmed messages as refused, because the broker works but a queue does not."""
         self.report.refused |= {event_id for event_id, _ in self.unconfirmed.values()}
         self.unconfirmed.clear()
 
@@ -129,7 +131,7 @@ class Spans:
         return tracing.traceparent(span)
 
     def end(self, report: Report) -> None:
-        """End all spans; those of unconfirmed events have failed."""
+        """End all spans, and mark the spans of unconfirmed events as failed."""
         for outgoing, span in self._open:
             event_id = outgoing.event_id
             if event_id not in report.confirmed:

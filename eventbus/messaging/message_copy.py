@@ -11,8 +11,8 @@ from eventbus.messaging.untrusted import BODY_LIMIT
 #: Maximum size of a copy's properties in bytes: larger properties do not fit into one AMQP frame.
 PROPERTIES_LIMIT = 64 * 1024
 
-#: Headers that the broker reads as additional routing keys. With them, the author of a message
-#: would route its copies, with the permissions of the process that publishes the copy.
+#: Headers that the broker reads as additional routing keys. If copies had these headers, the author
+#: of a message could route its copies with the permissions of the process that publishes them.
 _ROUTES = frozenset({"CC", "BCC"})
 
 

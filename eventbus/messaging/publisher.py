@@ -72,7 +72,7 @@ class ConfirmingPublisher:
         )
         self._exchange = exchange
         self._messages = EventMessages(service, user, exchange)
-        #: By whether the channel is for events sent aside.
+        #: The channels: one for events sent aside (True), and one for all other events (False).
         self._channels: dict[bool, ConfirmChannel] = {}
         self._is_blocked = False
 
@@ -131,7 +131,7 @@ class ConfirmingPublisher:
                 in_flight.deadline = now + CONFIRM_TIMEOUT
                 return
             if now >= in_flight.deadline:
-                # A broker that opens a channel works; one of its queues does not.
+                # If the broker opens a channel, the broker works, and one of its queues does not.
                 self._replace(in_flight)
                 in_flight.give_up()
                 return
@@ -145,7 +145,8 @@ class ConfirmingPublisher:
     def _replace(self, in_flight: InFlight) -> None:
         for aside, channel in list(self._channels.items()):
             if in_flight in channel.in_flight:
-                # Opened before the old channel is closed, to receive confirms in the meantime.
+                # The new channel is opened before the old one is closed, so that confirms can
+                # arrive in the meantime.
                 self._channels[aside] = self._new_channel()
                 channel.close()
                 for late in channel.in_flight:
@@ -175,7 +176,8 @@ class ConfirmingPublisher:
     def _connect(self) -> None:
         if self._connection.connected:
             return
-        # One attempt: `connect()` would sleep for two seconds and retry, past the drain's deadline.
+        # Try only once: `connect()` would sleep for two seconds and retry, beyond the drain's
+        # deadline.
         try:
             self._connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
         except Exception:

@@ -1,8 +1,8 @@
-"""The readable properties of a message, extracted from the bytes of its content header.
+"""Extraction of a message's readable properties from the bytes of its content header.
 
-py-amqp parses a content header or raises: a timestamp after the year 9999, a byte that is not
-UTF-8 or a deeply nested table ends the connection of the process that receives the message. The
-layout is that of AMQP 0-9-1, section 4.2.6.1.
+If py-amqp cannot parse a content header, it raises: a timestamp after the year 9999, a byte that is
+not UTF-8 or a deeply nested table ends the connection of the process that receives the message. The
+layout is defined in AMQP 0-9-1, section 4.2.6.1.
 """
 
 from collections.abc import Iterator
@@ -29,12 +29,12 @@ DEPTH_LIMIT = 32
 #: Maximum length of `PROBLEM`, in characters.
 _PROBLEM_LIMIT = 500
 
-#: Bytes of class, weight and body size, which precede the properties.
+#: Number of bytes before the properties: class, weight and body size.
 _PREFIX = 12
 
 _FLAGS, _LENGTH = Struct(">H"), Struct(">I")
 
-#: Bytes of a header's value after its type, for types of fixed length.
+#: Number of bytes of a header's value after its type, for each type of fixed length.
 _SIZES = (
     dict.fromkeys(b"V", 0)
     | dict.fromkeys(b"bBt", 1)

@@ -17,12 +17,13 @@ from kombu.message import Message
 
 from eventbus.messaging.amqps import Connection
 
-#: The start: at the oldest message, among the last messages, at the end, at an offset, or at a
-#: time. The broker starts slightly before a time, at the oldest message if an offset no longer
-#: exists, and at the end if it does not exist yet.
+#: The position from which to read: the oldest message, one of the last messages, the end, an
+#: offset, or a time. For a time, the broker starts slightly earlier. If an offset no longer exists,
+#: it starts at the oldest message; if an offset does not exist yet, it starts at the end.
 Start = Literal["first", "last", "next"] | int | datetime
 
-#: Messages in flight to the reader. The broker sends whole chunks of the stream's file.
+#: Number of messages in flight to the reader. The broker sends complete chunks of the stream's
+#: file.
 PREFETCH = 1_000
 
 #: The property `type` of a fence: a message that is not an event, but marks the stream's end.
@@ -31,8 +32,8 @@ _FENCE = "fence"
 #: Seconds to wait until the stream returns a fence.
 _FENCE_TIMEOUT = 15.0
 
-#: Seconds to wait for the stream's last messages, and then for more of them: the broker delivers
-#: whole chunks of its file.
+#: Seconds to wait for the first and then for each further message at the stream's end, because the
+#: broker delivers complete chunks of its file.
 _END_TIMEOUT = 5.0
 _LAST_SILENCE = 0.5
 
@@ -51,7 +52,7 @@ class Entry:
 
 
 class Stream:
-    """The stream, open at one position; it is closed with its connection.
+    """The stream, open at one position until its connection is closed.
 
     Every method raises the connection's errors, after which a new connection must be opened.
     """
@@ -59,7 +60,7 @@ class Stream:
     def __init__(
         self, connection: Connection, name: str, start: Start, *, prefetch: int = PREFETCH
     ) -> None:
-        """`connection` is connected here if necessary; it must not be used for anything else."""
+        """`connection` is connected here if necessary. It must not be used for anything else."""
         self._name = name
         self._connection = connection
         self._channel = connection.channel()
@@ -77,17 +78,17 @@ class Stream:
 
     @property
     def position(self) -> int:
-        """The offset below which all messages from the start were returned or skipped."""
+        """The offset below which all messages since the start were returned or skipped."""
         return self._entries[0].offset if self._entries else self._received_to
 
     def read(self, limit: int, timeout: float) -> Sequence[Entry]:
-        """Return the next messages that have arrived, in sequence, at most `limit`.
+        """Return the next messages that have arrived, in stream order, at most `limit`.
 
         Waits up to `timeout` seconds for the first message; if none arrives, the result is empty.
         """
         deadline = time.monotonic() + timeout
         while not self._entries and self._receive(max(0.0, deadline - time.monotonic())):
-            # Only messages that are not returned have arrived: usually a fence.
+            # Only messages that callers do not receive have arrived, usually a fence.
             self._request_more()
         entries = [self._entries.popleft() for _ in range(min(limit, len(self._entries)))]
         self._request_more()
@@ -99,7 +100,7 @@ class Stream:
             self._channel.close()
 
     def _receive(self, timeout: float) -> bool:
-        """Receive all messages that have arrived, waiting for the first; return whether any did."""
+        """Wait for a message, receive all that have arrived, and return whether any have."""
         has_received = False
         with suppress(TimeoutError):
             while True:
@@ -120,7 +121,7 @@ class Stream:
             self._entries.append(Entry(_offset_of(message), message))
 
     def _on_fence(self, message: Message) -> None:
-        """Ignore a fence: it concerns only the reader that has set it."""
+        """Ignore a fence, which concerns only the reader that has set it."""
 
     def _request_more(self) -> None:
         # Acknowledging does not remove messages from a stream. More messages arrive while these are
@@ -173,7 +174,8 @@ def end(connection: Connection, name: str) -> int:
     Unlike `watermark`, this does not write. Messages confirmed a moment ago may be missing. Raises
     `TimeoutError` if the broker does not deliver the messages of the stream.
     """
-    # Twice: the oldest message may have arrived after the first attempt found the stream empty.
+    # Try twice, because the oldest message may have arrived after the first attempt found no
+    # messages at the end.
     for _ in range(2):
         if offset := _last(connection, name):
             return offset

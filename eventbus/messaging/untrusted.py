@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 
-#: Maximum number of characters of an id or a name, as many as the bytes of an AMQP short string.
+#: Maximum number of characters of an id or a name, which is the number of bytes of an AMQP short
+#: string.
 TEXT_LIMIT = 255
 
 #: Maximum size of a body in bytes. The broker and all services reject larger bodies. The largest
@@ -20,7 +21,7 @@ def text(value: object, limit: int = TEXT_LIMIT) -> str:
     try:
         whole = value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
     except Exception:
-        # A deeply nested list cannot be converted, nor can a number of 5,000 digits.
+        # A deeply nested list or a number of 5,000 digits cannot be converted.
         whole = f"<{type(value).__name__}>"
     cut = whole[:limit]
     return cut if cut.isprintable() else "".join(map(_escaped, cut))[:limit]
@@ -38,7 +39,7 @@ def decoded(body: bytes | str) -> Any:
     try:
         return msgspec.json.decode(body)
     except Exception:
-        # Not only decoding errors: 1,000 brackets exceed Python's recursion limit.
+        # Decoding errors are not the only errors: 1,000 brackets exceed Python's recursion limit.
         return None
 
 

@@ -1,4 +1,4 @@
-"""Retries of events in lanes, one batch at a time, separate from events that never failed."""
+"""Retries of events in lanes, one batch at a time, apart from events that have never failed."""
 
 import time
 
@@ -10,7 +10,7 @@ from eventbus.outbox.outcomes import Outcomes
 #: Maximum number of events in flight.
 _LIMIT = 500
 
-#: Events of the repair lane that one scan reads to find an event that is due.
+#: Maximum number of events of the repair lane that one scan reads to find an event that is due.
 _REPAIR_SCAN = 100
 
 #: Seconds until the next poll of a lane without a due event.

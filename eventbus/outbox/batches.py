@@ -42,7 +42,7 @@ class Batches:
         self._sent_as = {version: tuple(sent_as) for t in sent_as for version in versions(t)}
 
     def send(self, rows: Rows, began: float, lane: Lane | None = None) -> Batch:
-        """Publish the events of these rows in this sequence, without waiting for confirms."""
+        """Publish the events of these rows in this order, without waiting for confirms."""
         messages: list[Outgoing] = []
         invalid: dict[UUID, str] = {}
         for row in rows:
@@ -60,7 +60,7 @@ class Batches:
         return self._publisher.settle(batch.in_flight, until)
 
     def _messages(self, row: Row[Any]) -> Iterator[Outgoing]:
-        # The writer chooses the version that is stored; the published versions are chosen here.
+        # The writer of an event chooses the stored version; the published versions are chosen here.
         if row.event is None:
             raise InvalidEvent(f"larger than {LARGEST_EVENT} bytes")
         types = self._sent_as.get(row.type, (row.type,))

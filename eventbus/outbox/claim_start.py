@@ -6,19 +6,20 @@ from typing import Any
 
 from sqlalchemy import Row
 
-#: The next query starts this many ids before the first event of a claim. Sent events stay in the
-#: index until a vacuum, and each query scans past them: after a backlog, or among millions of rows,
-#: that takes longer than everything else. An event with a lower id, from a long transaction, is
-#: found by the next query from the first row.
+#: Number of ids before the first event of a claim at which the next query starts. Sent events stay
+#: in the index until a vacuum, and each query scans past them. After a backlog, or among millions
+#: of rows, this scan takes longer than all other work. An event with a lower id, from a long
+#: transaction, is found by the next query from the first row.
 _BACK = 2_000
 
-#: Minimum seconds between two queries from the first row, and their maximum share of the time.
+#: Minimum number of seconds between two queries from the first row, and the maximum share of time
+#: that these queries take.
 _LOOK_INTERVAL = 1.0
 _LOOK_SHARE = 0.02
 
 
 class Start:
-    """The start of each query: regularly the first row, else near the last event found."""
+    """The start of each query: near the last event found or, at intervals, the first row."""
 
     def __init__(self) -> None:
         self._near = 0
@@ -37,12 +38,12 @@ class Start:
     def reset(self) -> None:
         """Start the next query at the first row.
 
-        Called when that is due, or when the database may be a different one.
+        Call this when such a query is due, or when the database may be a different one.
         """
         self._from_first = True
 
     def found(self, rows: Sequence[Row[Any]], began: float) -> None:
-        """Record the rows that a query has found; it started at `began`."""
+        """Record the rows that were found by a query that started at `began`."""
         if self._from_first:
             now = time.monotonic()
             self._next = now + max(_LOOK_INTERVAL, (now - began) / _LOOK_SHARE)

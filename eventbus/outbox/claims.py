@@ -1,7 +1,8 @@
 """Claims on the unsent events of an outbox, or of some of its slots.
 
-Each statement commits on its own: no operation needs two statements, and each round trip delays all
-later events. A statement whose result is not needed is sent together with the next one.
+Each statement commits on its own, because no operation needs two statements, and each additional
+round trip delays all later events. A statement whose result is not needed is sent together with the
+next statement.
 """
 
 import math
@@ -31,8 +32,8 @@ _REASON_LIMIT = 500
 
 _UNLOCK = "SELECT pg_advisory_unlock_all()"
 
-# A time further in the future than the longest delay was written by a different clock. The events
-# of other relays are also read, and are never due.
+# If a time is further in the future than the longest delay, it was written by a different clock.
+# The events of other relays are also read, but are never due.
 _SCAN_FOR_DUE = f"""
 SELECT id, {SLOT} = ANY (%s)
     AND next_attempt_at NOT BETWEEN now() AND now() + %s * interval '1 second' AS is_due
@@ -69,7 +70,8 @@ UPDATE outbox SET waits_for = %s WHERE id = ANY (%s) AND EXISTS (
     OFFSET 0
 )
 """
-# Another relay may have sent the event that these wait for, without its lane.
+# Another relay, which did not have the lane open, may have sent the event for which these events
+# wait.
 _RELEASE_FREE = f"""
 WITH examined AS MATERIALIZED (
     SELECT id FROM outbox
@@ -136,15 +138,15 @@ class Claims:
                     yield claims
             finally:
                 if not connection.invalidated:
-                    # Commit marks before the unlock, so that they are visible to the next holder of
-                    # the lock.
+                    # The marks are committed before the unlock, so that the next holder of the lock
+                    # sees them.
                     claims.write()
                     claims._run(_UNLOCK)
 
     def hold(self) -> bool:
         """Exclude other relays from this part until the block ends.
 
-        Returns False if other relays hold all slots of the part. Claims omit slots that other
+        Return False if other relays hold all slots of the part. Claims omit the slots that other
         relays hold.
         """
         self.slots = self._part.lock(self._connection)
@@ -154,8 +156,8 @@ class Claims:
         """Read up to `limit` events that have never failed, oldest first; return those to send.
 
         Events whose id is in `but`, which are in flight, are omitted. Events whose type is in
-        `aside` are moved to those lanes. Only the first event of each order is returned; the later
-        events are put aside if the first is in a lane.
+        `aside` are moved to those lanes. Only the first event of each order is returned; if the
+        first event is in a lane, the later events are put aside.
         """
         began = time.monotonic()
         values = LARGEST_EVENT, self._start.id, list(but), limit
@@ -185,7 +187,7 @@ class Claims:
         return {row.waits_for: row.seconds for row in rows}
 
     def release_free(self, after: int, limit: int) -> int:
-        """Release events of the lane `BEHIND` whose order has no earlier event in another lane.
+        """Release events of the lane `BEHIND` if no earlier event of the order is in another lane.
 
         Examine up to `limit` events with ids above `after`; return the last id, or 0 after the last
         event. The next claim must start at the first row.

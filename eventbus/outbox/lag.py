@@ -30,9 +30,10 @@ class OutboxLag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayPass:
-    """The relay's last pass over the outbox: the seconds since then, and the error, if any.
+    """The relay's last pass over the outbox: its age in seconds, and its error, if any.
 
-    If the outbox has parts, it is the earliest of their last passes, and the error of any of them.
+    If the outbox has several parts, the pass is the earliest of their last passes, and the error is
+    that of any part.
     """
 
     seconds_ago: float
@@ -97,7 +98,7 @@ def read_outbox(session: Session) -> Iterator[Metric]:
 
 
 def age(moment: ColumnElement[datetime]) -> ColumnElement[float]:
-    """Return the SQL expression of the seconds since a moment: at least 0, and 0 for null."""
+    """Return an SQL expression for the seconds since a time: at least 0, and 0 for null."""
     seconds = func.extract("epoch", func.clock_timestamp() - moment).cast(Float)
     # Clocks differ slightly. Without rows the age is null, which `greatest` ignores.
     return func.greatest(seconds, 0.0)

@@ -1,8 +1,9 @@
-"""Lanes: sets of events that the broker currently rejects, retried with a limited number of probes.
+"""Lanes: groups of events that the broker currently rejects, retried with few probes.
 
-A rejected message may still have reached the other queues of its type, so each attempt costs every
-healthy consumer a copy. A lane limits these copies: one event probes it at growing intervals, and
-the number of events that follow is always a small share of those confirmed since the last failure.
+A rejected message may still have reached the other queues of its type, so each attempt may deliver
+another copy to every healthy consumer. A lane limits the number of these copies: single events are
+sent as probes at growing intervals. After a success, the number of events in flight is always a
+small share of the events confirmed since the last failure.
 """
 
 import logging
@@ -20,17 +21,18 @@ log = logging.getLogger(__name__)
 FIRST_DELAY = 1.0
 LONGEST_DELAY = 60.0
 
-#: The lane of events whose order has an earlier event in a lane; released when that event is sent.
+#: The lane of events whose order has an earlier event in another lane. They are released when that
+#: event is sent.
 BEHIND = "(earlier event)"
 
-#: The lane of events that fail individually: each is retried alone, when it is due.
+#: The lane of events that fail individually. Each is retried alone when it is due.
 REPAIR = "(repair)"
 
-#: Confirms required for each additional event in flight, so that a failure creates copies of at
-#: most 2.5% of the events delivered before it.
+#: Number of confirms required for each additional event in flight. With this number, a failure
+#: creates copies of at most 2.5% of the events delivered before it.
 _CONFIRMS_PER_EVENT = 40
 
-#: Seconds between two scans of `REPAIR`: at most 20 of its events are tried per second.
+#: Seconds between two scans of `REPAIR`, so that at most 20 of its events are retried per second.
 REPAIR_INTERVAL = 0.05
 
 #: Seconds without a failure after which an empty lane is closed, even if it has passed few events.
@@ -51,9 +53,9 @@ class Lane:
     name: str
     #: Time from which its next event may be tried.
     due: float
-    #: Failures, minus those that were offset by many confirms.
+    #: Number of failures, minus those that were offset by many confirms.
     failures: int = 0
-    #: Events confirmed since the last failure.
+    #: Number of events confirmed since the last failure.
     confirmed: int = 0
     failed_at: float = 0.0
 
@@ -63,7 +65,7 @@ class Lane:
         return 1 if self.name == REPAIR else 1 + self.confirmed // _CONFIRMS_PER_EVENT
 
     def fail(self, now: float) -> None:
-        """Back off: longer after each failure, unless many events were confirmed before it."""
+        """Back off, for longer after each failure, unless many events were confirmed before it."""
         is_offset = self.confirmed >= _CONFIRMS_PER_EVENT
         self.failures = max(1, self.failures - 1 if is_offset else self.failures + 1)
         self.confirmed, self.failed_at = 0, now
@@ -87,11 +89,11 @@ class Lanes:
         return bool(self._lanes)
 
     def next(self) -> Lane | None:
-        """Return the lane that is due next."""
+        """Return the lane with the earliest due time."""
         return min(self._lanes.values(), key=lambda lane: lane.due, default=None)
 
     def open(self, name: str, due: float) -> None:
-        """Open a lane for events of this type, unless it is open; it is first tried at `due`."""
+        """Open a lane for events of this type, unless it is open. It is first tried at `due`."""
         if name not in self._lanes:
             self._lanes[name] = Lane(name, due, failed_at=time.monotonic())
             metrics.LANE_OPEN.labels(name).set(1)
@@ -103,14 +105,14 @@ class Lanes:
             log.info("lane closed", extra={"type": name})
 
     def extend(self, names: Iterable[str], now: float) -> None:
-        """Record new events in these lanes; lanes that have recovered continue immediately."""
+        """Record new events in these lanes. Recovered lanes continue immediately."""
         for name in names:
             lane = self._lanes[name]
             if lane.confirmed:
                 lane.due = min(lane.due, now)
 
     def fail(self, names: Iterable[str], now: float) -> list[str]:
-        """Record a failure in each of these lanes; return the lanes that were opened for it."""
+        """Record a failure in each of these lanes, and return the lanes that were opened for it."""
         names = list(names)
         opened = [name for name in names if name not in self]
         for name in names:
@@ -131,7 +133,7 @@ class Lanes:
     def confirm(self, lane: Lane, events: int, now: float) -> None:
         """Record that events of a lane were confirmed.
 
-        After a failure, this means that its queue has room again. The other lanes are tried
+        After a failure, this means that its queue has room again. All other lanes are tried
         immediately, because some may share that queue.
         """
         if lane.confirmed == 0:

@@ -28,7 +28,8 @@ class Outcomes:
         self._lanes = lanes
         #: The reason why the broker rejected events at the last attempt, or None.
         self.broker_error: str | None = None
-        #: Consecutive attempts without a broker, and the earliest time of the next attempt.
+        #: Number of consecutive attempts that found no broker, and the earliest time of the next
+        #: attempt.
         self._failed_attempts, self._next_attempt = 0, 0.0
         self._unconsumed: frozenset[str] = frozenset()
 

@@ -1,8 +1,8 @@
 """Queries for unsent events, in the whole outbox and in some of its slots.
 
 Every query reads a range of an index, in index order. The queries for slots sort lanes in
-descending order, as only the index of slots does. This keeps them off the index of the whole
-outbox, in which they would also scan the events of other relays.
+descending order, as only the index of slots does. The planner therefore cannot choose the index of
+the whole outbox, in which they would also scan the events of other relays.
 """
 
 # ruff: noqa: S608, constants of these modules
@@ -18,11 +18,11 @@ _EVENT = """
     extract(epoch FROM clock_timestamp() - created_at)::float AS age
 """
 
-# An event waits for the earlier events of its order, which may be unroutable or refused. They must
-# be looked up among the few events of that order, regardless of the statistics: if no event
-# was unsent at the last ANALYZE, the planner would scan all unsent events for each row. Therefore
-# the subquery matches neither the index of unsent events nor the primary key, and OFFSET keeps it
-# separate.
+# An event waits for the earlier events of its order, which may be unroutable or refused. The
+# earlier events must be found among the few events of that order, regardless of the statistics: if
+# no event was unsent at the last ANALYZE, the planner would scan all unsent events for each row.
+# Therefore the subquery matches neither the index of unsent events nor the primary key, and OFFSET
+# keeps it separate.
 _IS_BEHIND = """
     EXISTS (
         SELECT FROM outbox AS earlier
@@ -35,17 +35,19 @@ _IS_BEHIND = """
 
 @dataclass(frozen=True)
 class Queries:
-    """The queries of a relay. Those of slots have additional parameters, after the others."""
+    """The queries of a relay. The queries for slots have additional parameters at the end."""
 
-    #: Returns 0 if an event waits for its turn, else null; reads one index entry, or one per slot.
+    #: The query that returns 0 if an event waits for its turn, and otherwise null. It reads one
+    #: index entry, or one per slot.
     due: Statement
-    #: Waiting events count as read, so a claim reads at most its limit of rows, or one more for
-    #: each slot. No clock is involved: an event that never failed is due.
+    #: The query that claims events. Waiting events count as read, so a claim reads at most its
+    #: limit of rows, or one more row for each slot. No clock is involved: an event that never
+    #: failed is due.
     claim: Statement
-    #: The first events of a lane.
+    #: The query that returns the first events of a lane.
     lane: Statement
-    #: The lanes, each with the seconds until its first event is due. It skips from each lane to the
-    #: next: one index lookup per lane, and per slot.
+    #: The query that returns the lanes, each with the seconds until its first event is due. It
+    #: skips from each lane to the next, with one index lookup per lane and slot.
     lanes: Statement
 
 
@@ -105,8 +107,8 @@ WHOLE = Queries(
     ),
 )
 
-# The limit of each slot is its share of the limit. If a slot has fewer events, the other slots do
-# not use the rest of its share in the same claim.
+# The limit of each slot is its share of the limit. If a slot has fewer events, the remainder of its
+# share is not used by other slots in the same claim.
 OF_SLOTS = Queries(
     due=Statement(
         "due_in_slots",
@@ -139,7 +141,8 @@ OF_SLOTS = Queries(
     ),
     lane=Statement(
         "claim_lane_in_slots",
-        # A range, because an equal lane would leave the order to any index of ids.
+        # The condition is a range, because with an equality the planner could use any index of ids
+        # for the order.
         f"""
         SELECT {_EVENT} FROM unnest($4) AS own (slot) CROSS JOIN LATERAL (
             SELECT * FROM outbox

@@ -1,4 +1,4 @@
-"""The relay of an outbox: it publishes each event at least once, and each order's in sequence.
+"""The relay of an outbox: it publishes each event at least once, and an order's events in sequence.
 
 A drain runs until its deadline. Several relays may run: one publishes the outbox, or each publishes
 a part. A drain polls while events arrive, and otherwise sleeps until the wake-up of the outbox.
@@ -33,13 +33,13 @@ from eventbus.topology.service import Service
 
 log = logging.getLogger(__name__)
 
-#: Maximum seconds for which events accumulate after a batch that was not full. Measured on two
-#: processors: with 0, 99 orders/s, and 34 ms to a decision at 20 orders/s; with 0.02, 140 orders/s
-#: and 40 ms; with 0.05, 145 orders/s and 61 ms.
+#: Maximum seconds for which events accumulate after a batch that was not full. Measurements on two
+#: processors of the throughput, and of the time to a decision at 20 orders/s: 99 orders/s and 34 ms
+#: with a value of 0; 140 orders/s and 40 ms with 0.02; 145 orders/s and 61 ms with 0.05.
 LONGEST_GATHERING = 0.02
 
-#: Events that are claimed, sent and marked together. While events arrive faster than they leave,
-#: two such batches are in flight.
+#: Maximum number of events that are claimed, sent and marked together. While events arrive faster
+#: than they are published, two such batches are in flight.
 BATCH = 500
 
 #: Seconds between attempts to acquire the lock while another relay drains the outbox.
@@ -48,7 +48,8 @@ HELD_DELAY = 0.025
 #: Seconds to wait for the confirms of events in lanes while there is no other work.
 ASIDE_WAIT = 0.02
 
-#: Events of the lane `BEHIND` that a drain examines, each by a lookup of its order's events.
+#: Number of events of the lane `BEHIND` that a drain examines, each with a lookup of its order's
+#: events.
 BEHIND_SCAN = 500
 
 #: Seconds for which a drain that ends waits for the confirms of events in lanes.
@@ -123,7 +124,7 @@ class Relay:
         try:
             self._publisher.heartbeat()
             self._record_state()
-            # Back off without the lock: another relay may reach the broker.
+            # Back off without holding the lock, because another relay may reach the broker.
             time.sleep(max(0.0, min(self._outcomes.wait, until - time.monotonic())))
             with Claims.of(self._sessions, self._start, self._part) as claims:
                 while time.monotonic() < until and not claims.hold():
@@ -196,8 +197,8 @@ class Relay:
         return confirmed
 
     def _gather(self, sent: int, began: float, until: float) -> None:
-        # A single event is not delayed. When events arrive faster than batches leave, fewer and
-        # larger batches cost less, in the relay and in all consumers.
+        # A single event is not delayed. When events arrive faster than batches are published, fewer
+        # and larger batches cost less, both in the relay and in all consumers.
         if sent < self._limit:
             now = time.monotonic()
             delay = (sent - 1) * (now - began)
@@ -221,5 +222,5 @@ class Relay:
         with transaction(self._sessions) as session:
             row = insert(relay_state).values(id=self._part.number + 1, **state)
             session.execute(row.on_conflict_do_update(index_elements=["id"], set_=state))
-            # The rows of relays that no longer exist, because the outbox has fewer parts.
+            # Delete the rows of relays that no longer exist, because the outbox has fewer parts.
             session.execute(delete(relay_state).where(relay_state.c.id > self._part.parts))

@@ -4,8 +4,8 @@ The hash of an event's subject determines its slot, so one relay publishes all e
 The relay of a part owns every n-th slot. It publishes a slot only while its connection holds the
 slot's lock, so two relays never publish the same slot, even with different numbers of parts.
 
-A relay of the whole outbox holds one lock exclusively; the relays of parts hold that lock in shared
-mode.
+A relay of the whole outbox holds one lock exclusively; the relays of parts hold the same lock in
+shared mode.
 """
 
 from collections.abc import Sequence

@@ -58,9 +58,11 @@ outbox = Table(
         Text,
         comment="Null: its turn. An event type: the queues of that type. Else in parentheses.",
     ),
-    # Sorted by lane first: new events are one range of the index, regardless of events in lanes.
+    # The index is sorted by lane first, so new events are one range of the index, regardless of
+    # events in lanes.
     Index("ix_outbox_lane", "waits_for", "id", postgresql_where=text("sent_at IS NULL")),
-    # The same for each slot, in a sort order that prevents its queries from using the index above.
+    # An index for the queries of slots, in a sort order that prevents them from using the index
+    # above.
     Index(
         "ix_outbox_slot",
         text(SLOT),
@@ -68,11 +70,11 @@ outbox = Table(
         "id",
         postgresql_where=text("sent_at IS NULL"),
     ),
-    # For the metrics of the backlog.
+    # An index for the metrics of the lag.
     Index("ix_outbox_unsent", "next_attempt_at", "id", postgresql_where=text("sent_at IS NULL")),
-    # For the earlier events of an order, and for its timeline.
+    # An index to find the earlier events of an order, and for the order's timeline.
     Index("ix_outbox_subject", "subject"),
-    # For the deletion of old rows.
+    # An index for the deletion of old rows.
     Index("ix_outbox_sent_at", "sent_at", postgresql_where=text("sent_at IS NOT NULL")),
 )
 
@@ -89,8 +91,8 @@ _APPEND = Statement(
 #: The key in `Session.info` of the events that are written together.
 _GATHERED = "gathered events"
 
-#: A row for each part of the outbox: the last pass of its relay, from which the API reports without
-#: calling the broker. The id is the part's number, from 1.
+#: A table with a row for each part of the outbox, which records the last pass of the part's relay.
+#: The API reports it without calling the broker. The id is the part's number, from 1.
 relay_state = Table(
     "relay_state",
     metadata,

@@ -1,7 +1,8 @@
 """Settings: parsed once from the environment and validated at start.
 
-No other code reads the environment. A secret `NAME` can come from the file that `NAME_FILE` names
-instead: it then appears neither in a process list nor in a supervisor's configuration.
+No other code reads the environment. The value of a secret `NAME` can also come from a file whose
+path is in `NAME_FILE`. The secret then appears neither in a process list nor in a supervisor's
+configuration.
 """
 
 import os
@@ -34,12 +35,12 @@ def _certificates(path: Path) -> Path:
     return path
 
 
-#: A file with the certificate of the CA that issues the server's certificate.
+#: The path of a file with the certificate of the CA that issues the server's certificate.
 CaFile = Annotated[Path, AfterValidator(_certificates)]
 
 
 class SettingsError(SystemExit):
-    """Settings are missing or invalid: the process exits with a line for each, and no traceback."""
+    """Missing or invalid settings: the process exits with a line for each, without a traceback."""
 
 
 def secret_in(path: Path, name: str) -> str:
@@ -87,8 +88,8 @@ class Settings(BaseSettings):
     release: str = Field(
         "dev", description="The name of the running code in parked messages and logs."
     )
-    #: The destination of spans (OTLP/HTTP, without `/v1/traces`), which are not recorded without
-    #: it.
+    #: The destination of spans (OTLP/HTTP, without `/v1/traces`). If it is unset, spans are not
+    #: recorded.
     otlp_endpoint: HttpUrl | None = None
 
     @classmethod
@@ -124,7 +125,7 @@ def load(settings: type[S], **overrides: Any) -> S:
 
 
 def _lines(error: ValidationError) -> list[str]:
-    # Without the value, which may be a secret.
+    # The message does not contain the value, which may be a secret.
     return [
         f"setting {str(problem['loc'][0]).upper()}: {problem['msg']}"
         for problem in error.errors(include_input=False, include_url=False)

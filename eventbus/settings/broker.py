@@ -18,7 +18,7 @@ def _split(value: object) -> object:
     return value.split(",") if isinstance(value, str) else value
 
 
-#: Seconds, separated by commas. The broker counts whole milliseconds, up to 49 days.
+#: A list of seconds, separated by commas. The broker counts whole milliseconds, up to 49 days.
 RetryTiers = Annotated[
     tuple[Annotated[float, Field(ge=0.001, le=30 * 86_400, allow_inf_nan=False)], ...],
     NoDecode,
@@ -29,29 +29,32 @@ RetryTiers = Annotated[
 class BrokerSettings(Settings):
     """The settings of a process with a RabbitMQ connection."""
 
-    #: Or several, separated by commas: nodes of one cluster, tried in turn.
+    #: The broker's host, or the nodes of one cluster, separated by commas, which are tried in turn.
     broker_host: Hosts = "127.0.0.1"
     broker_port: int = Field(5671, ge=1, le=65535)
     broker_vhost: str = "orders"
     broker_user: str
-    #: The process logs in with this certificate instead of a password; the common name is the user.
+    #: The certificate with which the process logs in instead of a password; its common name is the
+    #: user.
     broker_client_certificate_file: ClientCertificateFile | None = None
     broker_password: SecretStr | None = Field(None, validate_default=True)
-    #: The certificate of the only trusted CA; connections always use TLS.
+    #: The certificate of the only trusted CA. Connections always use TLS.
     broker_ca_file: CaFile
-    #: The name that must be in the broker's certificate; by default `broker_host`. One name for all
-    #: nodes of a cluster.
+    #: The name that the broker's certificate must contain; by default `broker_host`. All nodes of a
+    #: cluster share one name.
     broker_server_hostname: str | None = Field(None, validate_default=True)
-    #: Seconds between two heartbeats: a dead peer is detected within two of them.
+    #: Seconds between two heartbeats. A dead peer is detected within twice this time.
     broker_heartbeat: int = Field(30, ge=5, le=3_600)
-    #: A supervisor considers the process healthy while the mtime of this file is recent.
+    #: The path of the health file. A supervisor considers the process healthy while the file's
+    #: mtime is recent.
     health_file: Path | None = None
-    #: The port of the process's metrics; if unset, they are not served.
+    #: The port on which the process serves its metrics; if it is unset, metrics are not served.
     metrics_port: int | None = Field(None, ge=1, le=65535)
     #: The address on which metrics, Flower's page and the exporter listen. Metrics have no
     #: authentication: set another address only on a private network, such as that of containers.
     metrics_host: str = "127.0.0.1"
-    #: Seconds. Must equal the value with which the topology was applied.
+    #: The delays of the retry tiers, in seconds. They must equal those with which the topology was
+    #: applied.
     retry_tiers: RetryTiers = RETRY_TIERS
 
     @field_validator("broker_server_hostname")
@@ -73,7 +76,7 @@ class BrokerSettings(Settings):
     @field_validator("broker_password")
     @classmethod
     def _has_credentials(cls, password: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        # An invalid certificate is absent from the data, and has its own error.
+        # If the certificate is invalid, it is absent from the data and has its own error.
         if password is None and info.data.get("broker_client_certificate_file", "") is None:
             raise ValueError("required without BROKER_CLIENT_CERTIFICATE_FILE")
         return password

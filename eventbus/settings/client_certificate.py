@@ -10,19 +10,19 @@ from pydantic import AfterValidator
 
 
 def user(file: Path) -> str:
-    """Return the broker user of the certificate; raises `OSError`."""
+    """Return the broker user of the certificate. Raises `OSError`."""
     names = _read(file).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(names[0].value) if names else ""
 
 
 def not_after(file: Path) -> float:
-    """Return the expiry of the certificate (Unix time); raises `OSError`."""
+    """Return the expiry of the certificate (Unix time). Raises `OSError`."""
     return _read(file).not_valid_after_utc.timestamp()
 
 
 def _read(file: Path) -> x509.Certificate:
     try:
-        # The first is the client's; the others are the chain from it to the CA.
+        # The first certificate belongs to the client, and the rest form the chain to the CA.
         return x509.load_pem_x509_certificates(file.read_bytes())[0]
     except ValueError:
         raise OSError("it contains no certificate") from None
@@ -30,7 +30,8 @@ def _read(file: Path) -> x509.Certificate:
 
 def _checked(file: Path) -> Path:
     try:
-        # The password keeps OpenSSL from prompting for one on the terminal if the key is encrypted.
+        # The password keeps OpenSSL from prompting for a password on the terminal if the key is
+        # encrypted.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(file, password="")
     except ssl.SSLError:
         raise ValueError(f"{file}: it does not contain a key and its certificate") from None
@@ -39,5 +40,6 @@ def _checked(file: Path) -> Path:
     return file
 
 
-#: A file with a key and its certificate. Whether the broker accepts them is not checked.
+#: The path of a file with a key and its certificate. Whether the broker accepts them is not
+#: checked.
 ClientCertificateFile = Annotated[Path, AfterValidator(_checked)]

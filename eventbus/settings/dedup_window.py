@@ -1,7 +1,7 @@
 """The dedup window: the time for which a service recognizes a duplicate of an event.
 
 The settings must be the same for all services and for `orderctl`, because one process drops the
-events that another process sends again.
+duplicates that another process sends.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,8 +14,9 @@ from pydantic import Field, ValidationInfo, field_validator
 from eventbus.settings.base import Settings
 from eventbus.topology.limits import STREAM_AGE
 
-#: Maximum downtime of a service, its relay or the broker while a second copy of an event waits.
-#: Neither a queue nor an outbox limits that wait. A week covers an outage over a long weekend.
+#: Maximum time for which a second copy of an event may wait because a service, its relay or the
+#: broker is down. Neither a queue nor an outbox limits that time. A week covers an outage over a
+#: long weekend.
 STANDSTILL = timedelta(days=7)
 
 _DAY = timedelta(days=1)
@@ -24,16 +25,18 @@ _DAY = timedelta(days=1)
 class DedupWindow(Settings):
     """The retention of sent and handled events.
 
-    If a class has this base and the settings with the retry tiers, this base must come first.
+    If a class inherits from this class and from the settings with the retry tiers, this class must
+    come first.
     """
 
-    #: Days after the broker's confirm. Two weeks, for timelines, and for events that must be sent
-    #: again if the broker's data is lost.
+    #: Days for which sent events are kept after the broker's confirm. They are kept for two weeks
+    #: for timelines, and because they must be sent again if the broker's data is lost.
     outbox_retention_days: int = Field(14, ge=1, le=3650)
-    #: Days. An older event is not redriven: if the cause was not fixed within two weeks, the order
-    #: must be checked in any case.
+    #: Maximum age, in days, of an event that is redriven. If the cause was not fixed within two
+    #: weeks, the order must be checked in any case.
     parked_redrive_days: int = Field(14, ge=1, le=3650)
-    #: Days after the event was handled: the dedup window. A month is a week more than required.
+    #: The dedup window: the days for which the id of an event is kept after the event was handled.
+    #: A month is a week more than required.
     inbox_retention_days: int = Field(30, ge=1, le=3650, validate_default=True)
 
     @field_validator("inbox_retention_days")
@@ -53,9 +56,9 @@ class DedupWindow(Settings):
 
 
 def _sources(settings: Mapping[str, Any]) -> Iterator[tuple[str, timedelta]]:
-    """Yield the text that names each source of old events, and their maximum age."""
+    """Yield a description of each source of old events, and their maximum age."""
     for name in ("parked_redrive_days", "outbox_retention_days"):
         if name in settings:
             yield f"{name.upper()} is", timedelta(days=settings[name])
-    # Some events stay in the stream longer; consumers of the stream must skip those.
+    # Some events stay in the stream for longer, and consumers of the stream must skip them.
     yield "the stream keeps events for", STREAM_AGE

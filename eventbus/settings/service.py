@@ -12,14 +12,15 @@ class ServiceSettings(BrokerSettings, DatabaseSettings):
 
     #: Whether a worker publishes task events (see `eventbus.worker.task_events`). Only for workers.
     task_events: bool = True
-    #: Added to the nice value of the process. None: 0 for an essential service, 10 for others. On a
-    #: busy machine, decisions about orders then have priority over other work.
+    #: The number that is added to the nice value of the process. None means 0 for an essential
+    #: service and 10 for any other, so that decisions about orders have priority on a busy machine.
     niceness: int | None = Field(None, ge=0, le=19)
-    #: The part of the service's queue that a worker consumes, from 0: the default is the only part
+    #: The part of the service's queue that a worker consumes, from 0. The default is the only part
     #: of a queue that is not divided. Only for workers.
     worker_part: int = Field(0, ge=0, lt=PARTS_LIMIT)
     #: The number of events that a worker parks within a minute, because their handler failed,
-    #: before it pauses its service. They must also be at least half of all events in that minute.
-    #: With 0, the worker never pauses its service. A hundred events are more than the exceptional
-    #: orders of a minute, and few enough to be redriven. Only for workers.
+    #: before it pauses its service. The parked events must also be at least half of all events in
+    #: that minute. With 0, the worker never pauses its service. The default of a hundred is more
+    #: than the number of exceptional orders in a minute, and small enough for a redrive. Only for
+    #: workers.
     parking_burst_limit: int = Field(100, ge=0, le=1_000_000)

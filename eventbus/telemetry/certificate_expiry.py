@@ -1,4 +1,4 @@
-"""A metric for the expiry of the certificates that a process depends on.
+"""A metric for the expiry of the certificates used by a process.
 
 The expiry is read from the servers rather than from disk, because clients receive the certificate
 that the server has loaded; a renewed file has no effect until the server loads it.
@@ -22,8 +22,8 @@ from eventbus.settings.base import Settings
 from eventbus.settings.broker import BrokerSettings
 from eventbus.settings.database import DatabaseSettings
 
-#: Seconds to wait for the responses of servers at one scrape. Prometheus itself waits for five
-#: seconds, which also cover the metrics of the database.
+#: Seconds to wait for the responses of servers during one scrape. Prometheus allows five seconds
+#: for a scrape, including the metrics of the database.
 TIMEOUT = 2.0
 
 #: Seconds for which an expiry is cached: certificates change rarely.
@@ -35,10 +35,11 @@ FAILURE_TTL = 60.0
 #: OpenSSL's X509_V_FLAG_NO_CHECK_TIME, for which Python has no constant.
 _NO_CHECK_TIME = 0x200000
 
-#: PostgreSQL's SSLRequest: without these eight bytes, it does not start TLS.
+#: PostgreSQL's SSLRequest, the eight bytes after which a server starts TLS.
 _SSL_REQUEST = b"\x00\x00\x00\x08\x04\xd2\x16\x2f"
 
-#: Returns the expiry of a certificate (Unix time); raises `OSError` if it is unknown.
+#: A function that returns the expiry of a certificate (Unix time), or raises `OSError` if it is
+#: unknown.
 Source = Callable[[], float]
 
 
@@ -50,17 +51,18 @@ class Server:
     port: int
     hostname: str
     ca_file: Path
-    #: Bytes that the server requires before TLS, and to which it replies with "S".
+    #: The bytes that the server requires before TLS, to which it replies with "S".
     request: bytes = b""
 
     def not_after(self, timeout: float = TIMEOUT) -> float:
-        """Return the expiry of the server's current certificate, even if it is in the past.
+        """Return the expiry of the server's current certificate, which may be in the past.
 
         Raises `OSError` if the server does not respond within `timeout` seconds, or its certificate
         is invalid for another reason.
         """
         context = tls.http_context(self.ca_file)
-        # An expired certificate must be reported. Everything else is verified, and no data is sent.
+        # The validity period is not checked, because an expired certificate must be reported.
+        # Everything else is verified, and no data is sent.
         context.verify_flags |= _NO_CHECK_TIME
         with socket.create_connection((self.host, self.port), timeout=timeout) as plain:
             if self.request:
@@ -99,7 +101,7 @@ def authority_not_after(*ca_files: Path) -> float:
 
 
 def sources(settings: Settings) -> dict[str, Source]:
-    """Return the certificates that a process with these settings depends on, by `server` label."""
+    """Return the sources of a process's certificates by `server` label."""
     by_server: dict[str, Source] = {}
     ca_files = []
     if isinstance(settings, BrokerSettings):
@@ -156,7 +158,7 @@ class Certificates(Collector):
         )
         deadline = self._clock() + TIMEOUT
         for name, expiry in self._expiries.items():
-            # After a server that did not respond, the others are read at the next scrape.
+            # If a server does not respond, the remaining certificates are read at the next scrape.
             if self._clock() < deadline:
                 expiry.refresh()
             if expiry.value is not None:
@@ -174,13 +176,14 @@ class _Cached:
     _until: float | None = field(default=None, init=False)
 
     def refresh(self) -> None:
-        """Read the value again, if it is too old."""
+        """Read the value again if it is too old."""
         now = self.clock()
         if self._until is None or now >= self._until:
             try:
                 self.value = self.source()
             except OSError:
-                # `orders_database_up` and `orders_broker_connected` show that a server is down.
+                # This error is not logged: `orders_database_up` and `orders_broker_connected` show
+                # that a server is down.
                 self.value = None
             self._until = now + (FAILURE_TTL if self.value is None else TTL)
 

@@ -13,8 +13,8 @@ from celery.app.log import Logging
 from eventbus.telemetry.privacy import described, trace_of
 from eventbus.telemetry.tracing import current_trace_id
 
-#: Loggers whose lines duplicate the library's: one line for each outcome, one traceback for each
-#: unexpected error.
+#: Loggers whose lines duplicate those of the library, which logs one line for each outcome and one
+#: traceback for each unexpected error.
 _LEVELS = {
     "celery.app.trace": "CRITICAL",
     "celery.worker.strategy": "WARNING",
@@ -24,7 +24,7 @@ _LEVELS = {
 }
 
 
-#: The attributes of every record, for which a line has its own fields, or which it omits.
+#: The attributes that every record has. A line has its own fields for them, or omits them.
 _RECORD_ATTRIBUTES = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"})
 
 
@@ -60,7 +60,8 @@ class JsonLine(logging.Formatter):
         try:
             return _encoder.encode(line).decode()
         except (UnicodeEncodeError, TypeError):
-            # A file name may contain bytes that are not text; the line must not be lost.
+            # A file name may contain bytes that are not text, and the line must not be lost for
+            # that reason.
             return json.dumps(line, default=_text)
 
 
@@ -92,7 +93,7 @@ class _NoTrace(logging.Filter):
 
 
 class _Lines(logging.StreamHandler[TextIO]):
-    """A handler without a lock: the threads of a process do not wait for each other's lines.
+    """A handler without a lock, so the threads of a process do not wait for each other.
 
     Each line is one write, which the kernel keeps contiguous: in a file at any length, and in a
     pipe, which several processes may share, up to 4096 bytes.
@@ -105,7 +106,7 @@ class _Lines(logging.StreamHandler[TextIO]):
         return is_logged
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record to the stream's file, or to a stream without a file."""
+        """Write a record to the stream's file descriptor or, if it has none, to the stream."""
         try:
             _write(self.stream, self.format(record) + self.terminator)
         except Exception:
@@ -116,7 +117,7 @@ def _write(stream: TextIO, text: str) -> None:
     try:
         descriptor = stream.fileno()
     except (OSError, AttributeError):
-        # A stream in memory.
+        # A stream in memory has no file descriptor.
         stream.write(text)
         return
     line = text.encode("utf-8", "surrogateescape")
@@ -126,7 +127,8 @@ def _write(stream: TextIO, text: str) -> None:
 
 def configure_logging(level: str) -> None:
     """Send every log record of this process to standard output as one line of JSON."""
-    # Lines do not name their thread or process: without these lookups, a line costs a fifth less.
+    # Lines do not contain the thread or the process. Without these lookups, a line costs a fifth
+    # less.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.config.dictConfig(
         {

@@ -25,10 +25,11 @@ from prometheus_client.registry import Collector
 
 from eventbus.settings.base import SettingsError
 
-#: Seconds. Tens of milliseconds are usual; values of 1 or more result from retry tiers and outages.
+#: Bucket limits in seconds. Tens of milliseconds are usual; values of 1 or more result from retry
+#: tiers and outages.
 _WAITS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0, 300.0, 900.0)
 
-#: Seconds. A handler takes milliseconds; its time limits are 30 and 45.
+#: Bucket limits in seconds. A handler takes milliseconds; its time limits are 30 and 45 seconds.
 _WORK = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0, 30.0)
 
 EVENT_CONFIRMED = Histogram(
@@ -90,7 +91,7 @@ def batch_sizes() -> Histogram:
 
 @cache
 def operator_pause() -> Gauge:
-    """Return the gauge of the operator's pause; created at its first use, as `batch_sizes`."""
+    """Return the gauge of the operator's pause, which is created at its first use."""
     return Gauge(
         "orders_operator_pause_seconds",
         "Time for which this service is paused until an operator resumes it; 0 if it is not.",
@@ -99,7 +100,7 @@ def operator_pause() -> Gauge:
 
 @cache
 def own_pause() -> Gauge:
-    """Return the gauge of a pause by the service itself; created at its first use."""
+    """Return the gauge of a pause by the service itself, which is created at its first use."""
     return Gauge(
         "orders_own_pause", "1 while this service is paused by one of its workers, after failures."
     )
@@ -138,7 +139,7 @@ def serve(host: str, port: int, collectors: Iterable[Collector]) -> None:
 
     Raises `SettingsError` if it cannot listen there.
     """
-    # Prometheus would treat each `_created` metric as a separate gauge.
+    # `_created` metrics are off, because Prometheus would treat each as a separate gauge.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     for collector in collectors:
         REGISTRY.register(collector)

@@ -59,7 +59,7 @@ def described(error: BaseException) -> str:
     by its message, a mail server's refusal by its reply, and an error with an unsafe text by the
     line of code that raised it. Email addresses are masked.
     """
-    # SQLAlchemy's error, whose text contains the statement, wraps that of the driver.
+    # SQLAlchemy's error, whose text contains the statement, wraps the driver's error.
     if isinstance(cause := getattr(error, "orig", None), BaseException):
         return described(cause)
     text = masked(details(error))
@@ -87,7 +87,7 @@ def _refused(error: SMTPResponseException) -> str:
 
 @details.register
 def _all_refused(_error: SMTPRecipientsRefused) -> str:
-    # Its text is a table of recipients.
+    # The text of this error is a table of recipients.
     return ""
 
 
@@ -107,7 +107,8 @@ def frame_of(error: BaseException) -> str:
     If the traceback contains no function of the service, the result is the last function of any
     code; without a traceback it is empty.
     """
-    # Without the line, which differs between releases: one bug must remain one group.
+    # The frame omits the line number, which differs between releases, because one bug must remain
+    # one group.
     codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
     own = [code for code in codes if not code.co_filename.startswith(_FOREIGN)]
     return "".join(f"{_module(code.co_filename)}:{code.co_name}" for code in (own or codes)[-1:])[
@@ -130,7 +131,7 @@ def masked(text: str, address: str = "") -> str:
         text = _TOKEN.sub(lambda token: MASK if _has_address(token[0]) else token[0], text)
     local, _, domain = address.rpartition("@")
     if words := "|".join(re.escape(word) for word in (local, domain) if word):
-        # Not inside a longer word or host name.
+        # Occurrences inside a longer word or host name are not replaced.
         alone = rf"(?<![\w.-])(?:{words})(?![\w-]|\.\w)"
         text = re.sub(alone, MASK, text, flags=re.IGNORECASE)
     return text

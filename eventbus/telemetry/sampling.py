@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision, Sampler, Sampl
 from opentelemetry.trace import Link, SpanKind, StatusCode, TraceState, get_current_span
 from opentelemetry.util.types import Attributes
 
-#: Seconds between two ticks that a process records: ticks are all alike, and arrive every second.
+#: Seconds between two ticks that a process records. Ticks arrive every second and do not differ.
 TICK_INTERVAL = 60.0
 
 #: The prefix of task names in the spans of the Celery instrumentation.

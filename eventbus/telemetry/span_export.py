@@ -14,14 +14,16 @@ from eventbus.telemetry.tracing import ROLLED_BACK
 
 log = logging.getLogger(__name__)
 
-#: Milliseconds between two batches: a request costs as much as dozens of spans. A trace is still
-#: complete soon, and a killed process loses few spans.
+#: Milliseconds between two batches. The interval is long because a request costs as much as dozens
+#: of spans, and short enough that a trace is complete soon and a killed process loses few spans.
 _DELAY = 2_000
 
-#: Spans that wait in memory. Further spans are dropped, so that they do not delay orders.
+#: Maximum number of spans that wait in memory. Further spans are dropped, so that they do not delay
+#: orders.
 _QUEUE = 8192
 
-#: Seconds for one batch, including retries; a process that stops does not wait longer than this.
+#: Maximum seconds for one batch, including retries. A process that stops does not wait longer than
+#: this.
 _TIMEOUT = 3.0
 
 
@@ -63,7 +65,7 @@ class _OneLineExporter(SpanExporter):
         self._failing = False
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send the spans; if this fails, they are lost."""
+        """Send the spans, which are lost if this fails."""
         result = self._exporter.export(spans)
         failing = result is not SpanExportResult.SUCCESS
         if failing != self._failing:

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace import TracerProvider
 class _Instrumentor(CeleryInstrumentor):
     """The instrumentation, without the text of errors, which may contain customers' data."""
 
-    # Not the instance of the base class, which other code may have created.
+    # Bypass the singleton of the base class, which other code may have created.
     _instance = None
 
     @staticmethod
@@ -29,7 +29,7 @@ _instrumentor = _Instrumentor()  # type: ignore[no-untyped-call]
 
 
 def begin(provider: TracerProvider) -> None:
-    """Create a span for each task that this process runs from now on."""
+    """Start to create a span for each task that this process runs."""
     _instrumentor.instrument(tracer_provider=provider)
 
 

@@ -37,16 +37,16 @@ log = logging.getLogger(__name__)
 #: The attributes of a span.
 Attributes = Mapping[str, str | int]
 
-#: The attribute `outcome` of a span that is not sent: a rolled-back batch had no effect.
+#: Value of the `outcome` attribute of a span that is not sent, because its batch was rolled back.
 ROLLED_BACK = "rolled back"
 
-#: Characters of an error's text that a span keeps.
+#: Maximum number of characters of an error's text in a span.
 TEXT_LIMIT = 500
 
 _propagator = TraceContextTextMapPropagator()
 
-#: The source of ids. They need not be secret: the operating system's random numbers would cost two
-#: system calls for each request, each of which releases the interpreter to another thread.
+#: The source of ids, which need not be secret. The operating system's random numbers would cost two
+#: system calls for each request, and each call would release the interpreter to another thread.
 _ids = random.Random()  # noqa: S311
 os.register_at_fork(after_in_child=_ids.seed)
 
@@ -56,9 +56,9 @@ class _Recording:
     """The tracer of this process, which does not record without an endpoint."""
 
     tracer: Tracer
-    #: Functions that end the recording, in this sequence.
+    #: Functions that end the recording, in this order.
     shutdowns: list[Callable[[], object]] = field(default_factory=list)
-    #: Whether an attempt to start has failed: another one would fail as well.
+    #: Whether an attempt to start has failed, after which another attempt would also fail.
     has_failed: bool = False
 
 
@@ -66,7 +66,7 @@ _recording = _Recording(NoOpTracer())
 
 
 def prepare(settings: Settings) -> None:
-    """Import the modules that `start` needs; before a fork, so children share them.
+    """Import the modules that `start` needs. Call this before a fork, so that children share them.
 
     Does nothing if no endpoint is set.
     """
@@ -80,8 +80,8 @@ def start(
 ) -> None:
     """Record this process's spans if an endpoint is set. Must be called after the last fork.
 
-    With `tasks`, which workers set, each task that Celery's signals report has a span; of the tasks
-    named in `ticks`, one per minute. A second call has no effect. The thread that sends the spans
+    With `tasks`, which workers set, each task that Celery's signals report has a span. A task named
+    in `ticks` has one span per minute. A second call has no effect. The thread that sends the spans
     ends with `stop`, or at exit. This never raises: if spans cannot be recorded, the process works
     without them.
     """
@@ -90,7 +90,7 @@ def start(
     try:
         _start(process, settings, tasks=tasks, ticks=ticks)
     except Exception:
-        # For example, a variable of OpenTelemetry has an invalid value.
+        # The cause is, for example, an invalid value in one of OpenTelemetry's variables.
         log.exception("spans not recorded")
         _recording.has_failed = True
         with suppress(Exception):
@@ -98,7 +98,7 @@ def start(
 
 
 def _start(process: str, settings: Settings, *, tasks: bool, ticks: Iterable[str]) -> None:
-    # Imported here, because a process that does not record spans must not load the SDK.
+    # The import is here, because a process that does not record spans must not load the SDK.
     from eventbus.telemetry.span_export import provider
 
     spans = provider(process, str(settings.otlp_endpoint), release=settings.release, ticks=ticks)
@@ -112,7 +112,7 @@ def _start(process: str, settings: Settings, *, tasks: bool, ticks: Iterable[str
 
 
 def stop() -> None:
-    """Send the recorded spans and stop recording; for processes that exit with `os._exit`."""
+    """Send the recorded spans and stop recording, in a process that exits with `os._exit`."""
     shutdowns, _recording.shutdowns, _recording.tracer = _recording.shutdowns, [], NoOpTracer()
     for shutdown in shutdowns:
         shutdown()
@@ -133,8 +133,8 @@ def begin(
 ) -> Span:
     """Return a new span, a child of the `traceparent` in `parent` or the first of a new trace.
 
-    An invalid `traceparent` counts as none. `start` is in nanoseconds since the epoch, by default
-    now. The caller ends the span.
+    An invalid `traceparent` is ignored. `start` is in nanoseconds since the epoch, by default now.
+    The caller ends the span.
     """
     context = _context(parent)
     return _recording.tracer.start_span(name, context, kind, dict(attributes), start_time=start)
@@ -149,9 +149,10 @@ def unrecorded(parent: object) -> Span:
 
 
 def flagged(parent: object, *, sampled: bool) -> str:
-    """Return a `traceparent` with this flag: of the parent's trace, or of a new one.
+    """Return a `traceparent` with this flag, in the parent's trace or in a new trace.
 
-    If `sampled`, the spans that continue it are recorded and sent; otherwise only failed spans are.
+    If `sampled`, the spans that continue it are recorded and sent. Otherwise only failed spans are
+    sent.
     """
     context = get_current_span(_context(parent)).get_span_context()
     if not context.is_valid:
@@ -166,7 +167,7 @@ def _new_context(*, sampled: bool) -> SpanContext:
 
 @contextmanager
 def span(name: str, kind: SpanKind, parent: object, attributes: Attributes) -> Iterator[Span]:
-    """Make a new span the current one for the block; an exception marks it as failed."""
+    """Make a new span current for the block; an exception marks the span as failed."""
     new_span = begin(name, kind, parent, attributes)
     with use_span(
         new_span, end_on_exit=True, record_exception=False, set_status_on_exception=False
@@ -211,7 +212,8 @@ def _id(span: Span) -> str | None:
 
 
 def _context(traceparent: object) -> Context:
-    # Never the current context: only a `traceparent` that was passed on is a parent.
+    # The parent always comes from a `traceparent` that was passed on, never from the current
+    # context.
     if not isinstance(traceparent, str):
         return Context()
     return _propagator.extract({"traceparent": traceparent}, Context())

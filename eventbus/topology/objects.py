@@ -122,7 +122,8 @@ def stream(bus: Bus) -> Queue:
 
 
 def _queues(service: Service, retry_tiers: Sequence[float]) -> list[Queue]:
-    # A parking lot has no TTL and no length limit: to drop a message from it is to lose an event.
+    # A parking lot has no TTL and no length limit, because dropping a message from it would lose an
+    # event.
     parking_lot = _quorum(service, service.parking_lot, {"x-delivery-limit": UNLIMITED})
     parts = [event_queue(service, part) for part in range(service.parts)]
     events = [*parts, parking_lot] if service.consumes else []
@@ -136,7 +137,7 @@ def _queues(service: Service, retry_tiers: Sequence[float]) -> list[Queue]:
 
 
 def _retry_queue(service: Service, seconds: float) -> Queue:
-    # One queue for each delay, because a queue expires messages only at its head.
+    # Each delay has its own queue, because a queue expires messages only at its head.
     arguments = _dead_letter_to("", service.queue) | {"x-message-ttl": int(seconds * 1000)}
     return _quorum(service, service.retry_queue(seconds), arguments)
 
@@ -146,8 +147,8 @@ def _retry_exchange(service: Service) -> Exchange:
 
 
 def _part_exchange(service: Service) -> Exchange:
-    # The subject of an event is its message's correlation id. Not a header: that would be a second
-    # copy of the id in each message.
+    # The subject of an event is the correlation id of its message. A header would add a second copy
+    # of the id to each message.
     return Exchange(
         service.part_exchange,
         "x-consistent-hash",
@@ -214,7 +215,7 @@ def _event_bindings(service: Service) -> Iterator[Binding]:
         for key in service.consumed_types:
             yield Binding(exchange=source, queue=service.queue, routing_key=key)
         return
-    # Parts first: the exchange would drop an event without them.
+    # The parts are bound first, because the exchange would drop events while it has no queue.
     for queue in service.queues:
         # A consistent-hash exchange interprets the routing key as a weight.
         yield Binding(exchange=service.part_exchange, queue=queue, routing_key="1")
@@ -223,14 +224,16 @@ def _event_bindings(service: Service) -> Iterator[Binding]:
 
 
 def _overflow_binding(service: Service) -> Binding:
-    # The first reason: RabbitMQ 3.10 has no header for the last one. A message that returned from
-    # a retry tier first expired there, so it goes to the parking lot.
+    # The header contains the reason of the first dead-lettering, because RabbitMQ 3.10 has no
+    # header for the last. A message that returned from a retry tier first expired there, so it goes
+    # to the parking lot.
     dropped = (("x-first-death-reason", "maxlen"),)
     return Binding(exchange=service.overflow, queue=service.overflow, headers=dropped)
 
 
 def _stream_bindings(bus: Bus, services: Sequence[Service]) -> list[Binding]:
-    # Not `#`: it would bind a queue to types without a consumer, so the broker would not return
-    # their events as unroutable. They would leave the outboxes without having been consumed.
+    # The stream is not bound with `#`, which would include types without a consumer, so the broker
+    # would not return their events as unroutable. They would leave the outboxes without having been
+    # consumed.
     types = dict.fromkeys(event_type for s in services for event_type in s.consumed_types)
     return [Binding(exchange=bus.events.name, queue=bus.stream, routing_key=key) for key in types]

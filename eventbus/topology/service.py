@@ -56,20 +56,20 @@ class Service:
     bus: Bus
     publishes: tuple[str, ...] = ()
     consumes: tuple[str, ...] = ()
-    #: The kinds of its ticks, which beat sends every second: one for each process that runs loops,
-    #: such as `relay`. Each kind is a module of the package.
+    #: The kinds of its ticks, which beat sends every second. There is one kind for each process
+    #: that runs loops, such as `relay`, and each kind is a module of the package.
     ticks: tuple[str, ...] = ()
     reads_stream: bool = False
     #: Whether the core flow of the system requires it. If the queue of an essential service is
     #: full, it rejects events, which delays their publisher. Other queues never reject events.
     essential: bool = False
-    #: Whether the later events of a subject from one source wait, in the parking lot, while one of
-    #: them is parked: for a service whose handlers depend on their sequence.
+    #: Whether a parked event makes the later events of its subject and source wait in the parking
+    #: lot. This is for a service whose handlers depend on the ordering of events.
     parks_in_sequence: bool = False
-    #: The number of parts of its queue, each with its own worker; the events of one subject are in
+    #: The number of parts of its queue, each with its own worker. All events of one subject are in
     #: the same part.
     parts: int = 1
-    #: The service's tables that monitoring may read, besides the library's.
+    #: The service's tables that monitoring may read, in addition to the library's tables.
     monitored_tables: tuple[str, ...] = ()
 
     @property
@@ -106,12 +106,12 @@ class Service:
 
     @property
     def queue(self) -> str:
-        """The queue of the events it consumes."""
+        """The queue of the events that it consumes."""
         return f"{self.name}.queue"
 
     @property
     def queues(self) -> tuple[str, ...]:
-        """The queues of the events it consumes, one for each part."""
+        """The queues of the events that it consumes, one for each part."""
         return tuple(self.part_queue(part) for part in range(self.parts))
 
     @property
@@ -131,7 +131,7 @@ class Service:
 
     @property
     def retry_exchange(self) -> str:
-        """The exchange of its failed messages; no other service publishes to it."""
+        """The exchange of its failed messages, to which no other service publishes."""
         return f"{self.name}.retry"
 
     @property
@@ -145,7 +145,7 @@ class Service:
         return bool(self.consumes) and not self.essential
 
     def part_queue(self, part: int) -> str:
-        """Return the queue of one part. Failed messages return to the first."""
+        """Return the queue of one part. Failed messages return to the first part."""
         return f"{self.queue}.{part}" if part else self.queue
 
     def is_part_queue(self, name: str) -> bool:

@@ -7,11 +7,11 @@ from kombu.entity import Exchange
 
 from eventbus.topology.service import Bus, Service
 
-#: Workers publish their task events to it, for monitoring. Celery defines the name.
+#: The exchange to which workers publish their task events, for monitoring. Celery defines its name.
 TASK_EVENTS = Exchange("celeryev", "topic", durable=True, no_declare=True)
 
-#: Matches the queues that monitoring declares for itself and binds to `TASK_EVENTS`. Celery names
-#: each queue with a UUID, and the broker deletes the queue with its connection.
+#: A pattern that matches the queues that monitoring declares for itself and binds to `TASK_EVENTS`.
+#: Celery names each queue with a UUID, and the broker deletes the queue with its connection.
 MONITOR_QUEUE = rf"{TASK_EVENTS.name}\.[0-9a-f-]{{36}}"
 
 
@@ -52,14 +52,15 @@ def _operators(bus: Bus, services: Sequence[Service]) -> tuple[User, ...]:
         User(name="scheduler", write=_any_of([bus.ticks.name])),
         _monitor(),
         _console([s for s in services if s.consumes]),
-        # Reads past events, and publishes them to the queue of a service that subscribes.
+        # This user reads past events, and publishes them to the queue of a service that subscribes.
         User(name="replayer", write=_any_of(["amq.default"]), read=_any_of([bus.stream])),
     )
 
 
 def _console(consumers: Sequence[Service]) -> User:
-    # Reads parked messages, and publishes them to their queue through the default exchange. Its
-    # ledger searches for events in the retry tiers, whose names depend on a setting.
+    # This user reads parked messages, and publishes them to their queue through the default
+    # exchange. The ledger, which also uses it, searches for events in the retry tiers, whose names
+    # depend on a setting.
     parking_lots = _any_of([s.parking_lot for s in consumers])
     tiers = _any_of([s.retry_exchange for s in consumers]).replace("$", r"\.[0-9.]+s$")
     return User(
@@ -71,9 +72,9 @@ def _console(consumers: Sequence[Service]) -> User:
 
 
 def _monitor() -> User:
-    # Binding a queue requires write permission on it, and read permission on the exchange. Queue
-    # lengths come from the management API, through the tag: read permission on a queue would
-    # include the permission to purge it.
+    # Binding a queue requires write permission on it, and read permission on the exchange. The
+    # user's tag permits reading queue lengths from the management API: read permission on a queue
+    # would include the permission to purge it.
     reads = _any_of([TASK_EVENTS.name])
     return User(
         name="monitor",

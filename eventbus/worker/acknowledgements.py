@@ -1,4 +1,4 @@
-"""Acknowledgements on one consumer channel; one acknowledgement covers consecutive messages."""
+"""Acknowledgements on one consumer channel, each of which covers consecutive messages."""
 
 import logging
 from collections.abc import Iterable
@@ -15,8 +15,9 @@ log = logging.getLogger(__name__)
 class Acknowledgements:
     """The unsettled deliveries of one channel, and the acknowledgements sent for them.
 
-    `multiple` settles all deliveries up to a tag, so it is used only if all of them are done.
-    Delivery tags are scoped to a channel: this object belongs to one channel and is closed with it.
+    An acknowledgement with `multiple` settles all deliveries up to a tag, so it is used only if all
+    of them are done. Delivery tags are scoped to a channel: this object belongs to one channel and
+    is closed with it.
     """
 
     def __init__(self, errors: tuple[type[Exception], ...]) -> None:
@@ -25,7 +26,7 @@ class Acknowledgements:
         self._open: dict[int, None] = {}
 
     def expect(self, message: Message) -> None:
-        """Record a delivery; call this for every delivery, in order of arrival."""
+        """Record a delivery. Call this for every delivery, in order of arrival."""
         self._open[message.delivery_tag] = None
 
     def holds(self, message: Message) -> bool:
@@ -33,7 +34,7 @@ class Acknowledgements:
         return message.delivery_tag in self._open
 
     def close(self) -> None:
-        """Forget every delivery: the broker redelivers each of them on another channel."""
+        """Forget every delivery, because the broker redelivers all of them on another channel."""
         self._open.clear()
 
     def acknowledge(self, messages: Iterable[Message]) -> None:

@@ -45,14 +45,14 @@ class ServiceApp(BrokerApp):
         self._queue = queue
         self._consumer = consumer
         self._read = read
-        #: 1 while the process consumes.
+        #: Whether the process consumes, which is exported as a gauge.
         self.is_connected = False
         self.connected = Gauge(
             "orders_broker_connected", "1 while this process consumes.", registry=None
         )
         self.steps["consumer"].add(WakeEventLoopStep)
         self.steps["worker"].add(MetricsStep)
-        # Before the children are forked, which inherit the priority.
+        # The priority is set before the children are forked, because they inherit it.
         signals.worker_init.connect(self._lower_priority)
 
     @cached_property
@@ -73,7 +73,7 @@ class ServiceApp(BrokerApp):
         yield self.connected
         yield Certificates(sources(self.settings))
         if self._read:
-            # A separate engine, so a scrape does not wait for the process's work.
+            # Metrics have a separate engine, so a scrape does not wait for the process's work.
             yield Database(db.sessions(db.scrape_engine(self.settings)), self._read)
             yield Pool()
 

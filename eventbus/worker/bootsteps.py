@@ -23,7 +23,7 @@ class WatchdogStep(bootsteps.StartStopStep):
 
 
 class TurnStep(bootsteps.StartStopStep):
-    """The event loop's reports to the watchdog: that it is running, and whether it consumes."""
+    """The event loop's reports to the watchdog of its progress, and of whether it consumes."""
 
     requires = (Tasks,)
 
@@ -43,7 +43,7 @@ class TurnStep(bootsteps.StartStopStep):
 
 
 class WakeEventLoopStep(bootsteps.StartStopStep):
-    """The wake-up of the event loop if a callback is ready, even without network activity.
+    """The step that wakes the event loop if a callback is ready, even without network activity.
 
     kombu's hub polls until its next timer is due, even if a callback that it has just run has
     scheduled another callback, such as an acknowledgement or the next read. With a prefetch of one,

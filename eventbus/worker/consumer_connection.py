@@ -62,6 +62,7 @@ class ConsumerConnection:
         self.batches.close()
 
     def _settle(self, receipt: Receipt, settle: Any, cause: Cause) -> None:
-        # Otherwise the message is back in its queue, and a copy would duplicate it.
+        # After the end of its connection, the message is back in its queue, and a copy would
+        # duplicate it.
         if receipt.is_held():
             settle(receipt, cause)

@@ -2,9 +2,9 @@
 
 A worker reads the operator's pause from its service's database before it consumes, and then every
 two seconds. A child process reads it, because only children have connections to the database. While
-a pause is in effect, the worker has no consumer and holds no message; running batches end normally.
-A worker that pauses its service stops consuming immediately, and a child process then stores the
-pause.
+a pause is in effect, the worker has no consumer and keeps no messages; running batches end
+normally. A worker that pauses its service stops consuming immediately, and a child process then
+stores the pause.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from eventbus.consumer.cause import Cause, Verdict
 from eventbus.consumer.operator_pause import OperatorPause
 from eventbus.worker.decision import Decision
 
-#: Seconds between two reads of the pause. Each is one short transaction.
+#: Seconds between two reads of the pause, each of which is one short transaction.
 INTERVAL = 2.0
 
 
@@ -38,7 +38,7 @@ class Consumption:
         self._timer = consumer.timer.call_repeatedly(INTERVAL, self._synchronize_soon)
 
     def synchronize(self) -> None:
-        """Read the pause, or store that of this worker, in a child process.
+        """Read the pause, or store this worker's own pause, in a child process.
 
         Do nothing while an earlier call is in progress.
         """
@@ -57,12 +57,12 @@ class Consumption:
         )
 
     def close(self) -> None:
-        """Stop reading; the connection, and its consumer, end by themselves."""
+        """Stop reading the pause; the connection and its consumer are closed elsewhere."""
         self._is_open = False
         self._timer.cancel()
 
     def _synchronize_soon(self) -> None:
-        # Through the loop, because an exception in a timer would not leave the timer.
+        # The call goes through the event loop, because the timer would swallow an exception.
         self._consumer.call_soon(self.synchronize)
 
     def _follow(self) -> None:
@@ -75,7 +75,8 @@ class Consumption:
             batches.resume()
             self._consume()
         else:
-            # In this order: messages may arrive until the broker has confirmed the cancellation.
+            # The consumer is cancelled first, because messages may arrive until the broker has
+            # confirmed the cancellation.
             self._tasks.cancel()
             batches.hold()
 
@@ -86,7 +87,7 @@ class Consumption:
     def _done(self, pause: OperatorPause | None) -> None:
         self._is_synchronizing = False
         if not self._decision.is_known:
-            # The pause for an outage that prevented the first read.
+            # End the pause for the outage that prevented the first read.
             self._consumer.pause.end()
         self._decision.learn(pause)
         self._follow()
@@ -103,7 +104,7 @@ class Consumption:
 
 
 class ConsumptionStep(bootsteps.StartStopStep):
-    """The step that puts each connection's consumption under the operator's decision."""
+    """The step that makes each connection's consumption follow the operator's decision."""
 
     requires = (Tasks,)
 

@@ -1,4 +1,4 @@
-"""The decision whether a worker consumes, which depends on the pause of its service."""
+"""The decision whether a worker consumes, derived from the pause of its service."""
 
 import logging
 from collections.abc import Callable
@@ -10,22 +10,23 @@ from eventbus.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-#: Seconds after a pause in which a starting worker has a canary. A release may be rolled out after
-#: the end of the pause; a rollout takes up to this time.
+#: Seconds after the end of a pause during which a worker that starts first handles a canary. The
+#: value is the maximum duration of a rollout, because a release may be rolled out after the end of
+#: the pause.
 CANARY_WINDOW = 600.0
 
 
 class Decision:
     """The pause of the service, as last read or as decided by the worker itself.
 
-    It outlives connections. After a pause, the worker first handles one event alone, the canary;
-    this includes a worker that starts soon after the pause.
+    It outlives connections. After a pause, the worker first handles a single event, the canary. A
+    worker that starts soon after the pause does the same.
     """
 
     def __init__(self, *, has_canary: bool = True) -> None:
-        """Without a canary, the worker immediately resumes with all messages."""
+        """Without a canary, the worker resumes with all messages immediately."""
         self._has_canary = has_canary
-        #: False until the first successful read; until then nothing is consumed.
+        #: Whether a read has succeeded. Until then, no events are consumed.
         self.is_known = False
         #: The pause in effect, if any.
         self.pause: OperatorPause | None = None
@@ -33,7 +34,8 @@ class Decision:
         self.unstored: str | None = None
         #: Whether no event has been handled since the pause ended.
         self.needs_canary = False
-        #: Called when this worker pauses its service; set by the consumption of each connection.
+        #: A function that is called when this worker pauses its service. The consumption of each
+        #: connection sets it.
         self.on_pause: Callable[[], None] = lambda: None
         #: The reason why the last read failed.
         self._problem: str | None = None
@@ -74,14 +76,14 @@ class Decision:
         self._measure()
 
     def miss(self, cause: Cause) -> None:
-        """Record a failed read or write: the last decision remains in effect."""
+        """Record a failed read or write, after which the last decision remains in effect."""
         if self._problem is None:
             text = "pause not stored" if self.unstored else "operator's pause not read"
             log.warning(text, extra={"reason": str(cause)})
         self._problem = str(cause)
 
     def pause_service(self, reason: str) -> None:
-        """Stop this worker now, and all others once the database contains the pause.
+        """Stop this worker now, and all other workers once the database contains the pause.
 
         Only an operator resumes the service. `reason` contains no customer's data.
         """

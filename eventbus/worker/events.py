@@ -66,7 +66,8 @@ class EventApp(ServiceApp):
         self.steps["worker"].add(WatchdogStep)
         self.steps["consumer"] |= {TurnStep, ConsumptionStep}
         for event_type in (t for contract in handlers for t in understood(contract)):
-            # Not shared: another app in this process, as in tests, must not receive this handler.
+            # The object is not shared, because another app in this process, as in tests, must not
+            # receive this handler.
             self.task(self._call(event_type), name=event_type, shared=False)
 
     def consumed_queue(self) -> Queue:
@@ -91,7 +92,8 @@ class EventApp(ServiceApp):
     @cached_property
     def decision(self) -> Decision:
         """The decision whether this worker consumes."""
-        # A failed canary would pause the service.
+        # With a limit of 0, the worker must never pause its service. It then has no canary either,
+        # because a failed canary would pause the service.
         return Decision(has_canary=self.settings.parking_burst_limit > 0)
 
     @cached_property
@@ -116,7 +118,8 @@ class EventApp(ServiceApp):
         This runs in a child process, without a connection to the broker. Raises `Failed` with the
         cause.
         """
-        # Not before the fork, which the thread that exports spans would not survive.
+        # Tracing starts after the fork, because the thread that exports spans would not survive a
+        # fork.
         tracing.start(self.main, self.settings, tasks=True)
         return self._handling.handle(
             self.sessions,
@@ -125,14 +128,14 @@ class EventApp(ServiceApp):
         )
 
     def record_parked(self, delivery: Delivery) -> None:
-        """Record that an event is about to be parked, as `Handling.record`.
+        """Record that an event is about to be parked. See `Handling.record`.
 
         This runs in a child process.
         """
         self._handling.record(self.sessions, delivery)
 
     def read_operator_pause(self) -> OperatorPause | None:
-        """Return the pause that is in effect, else the pause that ended last, or None.
+        """Return the pause in effect, otherwise the pause that ended last, or None.
 
         This runs in a child process. Raises `Failed`.
         """
@@ -189,12 +192,12 @@ def make_worker(
     config: str = "eventbus.celeryconfig.worker",
     batch_interval: float = 0.0,
 ) -> EventApp:
-    """Return the Celery app of a service's worker, with a task for each event it handles.
+    """Return the Celery app of a service's worker, with a task for each event type.
 
     `config` names a module of Celery settings. `batch_interval` is the minimum number of seconds
-    from the start of one batch to the start of the next, unless the next batch is full. It is for
-    services that orders do not wait for: messages that arrive in the interval share a transaction
-    and its cost. Files and connections are not opened before the worker starts.
+    from the start of one batch to the start of the next, unless the next batch is full. It suits
+    services on which orders do not wait, because messages that arrive in the interval share the
+    cost of one transaction. No files or connections are opened before the worker starts.
     """
     app = EventApp(
         service=service,
@@ -206,12 +209,14 @@ def make_worker(
     app.steps["consumer"].add(TaskEventsStep)
 
     def prepare(**_: Any) -> None:
-        # Python's decoder takes several times as long, and accepts invalid JSON such as NaN.
+        # Python's decoder would take several times as long, and would accept invalid JSON such as
+        # NaN.
         register("json", dumps, msgspec.json.decode, "application/json", "utf-8")
-        # Not in a child: loading takes longer than the time limit for its start.
+        # The modules are loaded in the parent, because loading takes longer than the time limit for
+        # the start of a child.
         tracing.prepare(app.settings)
-        # Keep loaded objects shared: the garbage collector's marks would copy their pages to each
-        # child.
+        # Keep the memory of loaded objects shared: the marks of the garbage collector would copy
+        # its pages to each child.
         gc.collect()
         gc.freeze()
 

@@ -24,21 +24,21 @@ CHECK_INTERVAL = 1.0
 
 
 class HandlerPool(BasePool):
-    """Celery's `worker_pool`; the parameters of `apply_async` are those of Celery's `BasePool`."""
+    """Celery's `worker_pool`; `apply_async` has the parameters of Celery's `BasePool`."""
 
     def on_start(self) -> None:
         """Fork the processes."""
         self._processes: list[HandlerProcess] = []
         #: The reason why the last process could not be started.
         self._problem: str | None = None
-        #: Jobs without an idle process: possible after a reconnect.
+        #: Jobs that wait for an idle process, which is possible after a reconnect.
         self._waiting: deque[Job] = deque()
         self._hub: Any = None
         self._timer: Any = None
         self._replenish()
 
     def register_with_event_loop(self, hub: Any) -> None:
-        """Register the readers of results; the event loop of a new connection has none."""
+        """Register the readers of results, which the event loop of a new connection lacks."""
         self._hub = hub
         for process in self._processes:
             hub.add_reader(process.fileno(), self._on_result, process)
@@ -94,7 +94,8 @@ class HandlerPool(BasePool):
             self._replace(process)
             return
         if settle:
-            # Before settling, so the child works in the meantime.
+            # The next job starts before the last is settled, so that the child works in the
+            # meantime.
             self._start_next()
             settle()
 
@@ -134,7 +135,7 @@ class HandlerPool(BasePool):
             try:
                 process = HandlerProcess(app, hostname, self._processes)
             except OSError as error:
-                # The system has no memory, process or descriptor left. The next check retries.
+                # The system has no memory, processes or descriptors left. The next check retries.
                 # Celery would mistake the error for a lost connection to the broker.
                 self._log_problem(str(error))
                 return
@@ -144,7 +145,7 @@ class HandlerPool(BasePool):
                 self._hub.add_reader(process.fileno(), self._on_result, process)
 
     def _log_problem(self, problem: str | None) -> None:
-        # Once at the start and once at the end, not at each check.
+        # The problem is logged once when it starts and once when it ends, not at each check.
         if problem and not self._problem:
             log.error("handler process not started", extra={"reason": problem})
         elif self._problem and not problem:

@@ -19,11 +19,11 @@ from celery.concurrency.prefork import process_destructor, process_initializer
 
 from eventbus.parent import exit_with
 
-#: Timeout in seconds of one read or write between a worker and a child. Both always read promptly,
-#: so a child that does not is suspended, and is killed.
+#: Timeout in seconds of one read or write between a worker and a child. Both sides always read
+#: promptly, so a child that does not read is suspended, and is killed.
 _PIPE_LIMIT = 5
 
-#: Grace period in seconds for a child at shutdown, in which it exports its last spans.
+#: Grace period of a child at shutdown, in seconds, in which it exports its last spans.
 END_LIMIT = 5.0
 
 #: Signals that are blocked until a starting child can handle them.
@@ -95,7 +95,7 @@ class HandlerProcess:
         return lambda: settle(value)
 
     def has_ended(self) -> bool:
-        """Return whether the process has exited, and its job's result, if any, has been read.
+        """Return whether the process has exited and the result of its job, if any, has been read.
 
         Its connection may still be open, in a process that the job has forked.
         """
@@ -111,8 +111,8 @@ class HandlerProcess:
             self._lost = TimeLimitExceeded(self.job.hard_limit)
             self.kill()
         elif self.job.soft_limit and seconds > self.job.soft_limit:
-            # At each check, because a starting process ignores the signal. In a job only the first
-            # signal counts.
+            # The signal is sent at each check, because a starting process ignores it. During a job,
+            # only the first signal has an effect.
             os.kill(self.pid, signal.SIGUSR1)
 
     def kill(self) -> None:
@@ -150,14 +150,15 @@ class _Child:
         self._connection = connection
         self._is_busy = False
         signal.signal(signal.SIGUSR1, self._interrupt)
-        # A service manager may signal every process, but the worker decides when its children end.
+        # These signals are ignored: a service manager may signal every process, but the worker
+        # decides when its children end.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def serve(self) -> None:
         with suppress(EOFError, OSError):
             while True:
-                # Without a timeout, because the child may be idle indefinitely.
+                # This read has no timeout, because the child may be idle indefinitely.
                 self._connection.poll(None)
                 target, args = pickle.loads(self._connection.recv_bytes())  # noqa: S301 - ours
                 self._connection.send_bytes(pickle.dumps(self._call(target, args), protocol=-1))
@@ -201,12 +202,12 @@ def _pair() -> tuple[Connection, Connection]:
 def _run(connection: Connection, app: Any, hostname: str, worker: int) -> NoReturn:
     status = os.EX_SOFTWARE
     try:
-        # Without its worker, no process stops a job that hangs or a child that is suspended.
+        # If the worker exits, no process stops a job that hangs or a child that is suspended.
         exit_with(worker, signal.SIGKILL)
         process_initializer(app, hostname)
         _Child(connection).serve()
         status = os.EX_OK
     finally:
-        # Never return into the worker's code.
+        # The child must never return into the worker's code.
         process_destructor(os.getpid(), status)
         os._exit(status)

@@ -44,7 +44,7 @@ def strategy(task: Task, _app: Any, _consumer: Any) -> Any:
             trace,
             event_id,
             is_suspect=_is_suspect(headers.get("x-delivery-count")),
-            # Default headers are not sent: the child can create them at a lower cost.
+            # Default headers are not sent, because the child can create them at a lower cost.
             headers=None if headers == plain else headers,
         )
         message.life.batches.add(Inbound(task, message.receipt, delivery))

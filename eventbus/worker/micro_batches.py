@@ -1,6 +1,6 @@
 """Micro-batches: messages that arrive while a child process is busy form its next batch.
 
-A message waits for its batch to fill only if the service sets a batch interval, and then only for a
+A message waits for further messages only if the service sets a batch interval, and then only for a
 fraction of a second. A batch that fails or crashes its child has had no effect: each of its
 messages is then handled alone, so only the message at fault is retried or parked. If handlers fail
 too often, the worker pauses its service. This code runs in the worker's main process, the only one
@@ -46,21 +46,21 @@ class MicroBatches:
         self._settlement: Settlement = consumer.settlement
         self._observation: Observation = consumer.observation
         self._children: int = consumer.pool.num_processes
-        #: At most one batch per child.
+        #: The running batches, at most one per child.
         self._running: list[Batch] = []
         self._waiting = WaitingMessages(consumer.app.batch_interval)
-        #: The message that was last sent alone, during an outage or after a pause of the service.
+        #: The message that was last sent alone during an outage, or after a pause of the service.
         self._canary: Batch | None = None
-        #: Whether the service is paused: nothing is sent, and nothing is kept.
+        #: Whether the service is paused, so that no message is sent or kept.
         self._is_held = False
-        #: The number of events that children are recording before they are parked: until it is 0,
-        #: nothing is sent.
+        #: The number of events that children are recording before they are parked. Until it is 0,
+        #: no batch is sent.
         self._recording = 0
         self._is_dispatch_scheduled = False
         self._is_timer_set = False
 
     def add(self, inbound: Inbound) -> None:
-        """Queue a message, which an idle child receives in the event loop's next iteration."""
+        """Queue a message, which the event loop sends to an idle child in its next iteration."""
         self._observation.received(inbound)
         self._waiting.add(inbound)
         if self._is_dispatch_scheduled or not self._has_idle_child():
@@ -72,13 +72,13 @@ class MicroBatches:
             self._consumer.call_soon(self._dispatch)
 
     def close(self) -> None:
-        """Start no further batches; a running batch is completed in its child, but not settled."""
+        """Start no further batches. A running batch is completed in its child, but not settled."""
         self._waiting.clear()
 
     def hold(self) -> None:
-        """Return all waiting messages to their queue, and later those of batches that fail."""
+        """Return waiting messages to their queue, and later the messages of batches that fail."""
         self._is_held = True
-        # A message that was sent before the pause is not the canary after it.
+        # A message that was sent before the pause must not count as the canary after it.
         self._canary = None
         self._give_back()
 
@@ -89,7 +89,7 @@ class MicroBatches:
     def _give_back(self) -> None:
         for inbound in self._waiting.clear():
             inbound.receipt.reject(requeue=True)
-        # Without messages, the worker could not probe.
+        # The pause ends, because the worker has no message left with which it could probe.
         self._pause.abandon()
 
     def _dispatch(self) -> None:
@@ -126,7 +126,7 @@ class MicroBatches:
 
     def _resume(self) -> None:
         self._is_timer_set = False
-        # Through the loop, because an exception in a timer would not leave the timer.
+        # The call goes through the event loop, because the timer would swallow an exception.
         self._consumer.call_soon(self._dispatch)
 
     def _has_idle_child(self) -> bool:
@@ -163,7 +163,8 @@ class MicroBatches:
         for inbound, result in pairs:
             if result.error:
                 self._connection.park(inbound.receipt, Cause.of(result.error))
-        # A duplicate does not show whether the handler works.
+        # A duplicate does not show whether the handler works, so the next message is another
+        # canary.
         if self._is_canary(batch) and results[0].outcome is Outcome.HANDLED:
             self._decision.canary_handled()
         self._dispatch()
@@ -216,8 +217,8 @@ class MicroBatches:
             log.error("handler crashed its worker process", extra=_log_fields(inbound, cause))
         if cause.verdict is Verdict.SLOW and self._pause.is_slow(inbound.event_id):
             self._pause.begin(f"handlers are too slow: {cause.exception}")
-            # At the end of the queue: this event may itself be slow and must not be the next
-            # canary.
+            # The event returns to the end of the queue, because it may itself be slow and must not
+            # be the next canary.
             self._waiting.put_last(inbound)
             return
         if cause.verdict is Verdict.RETRY:

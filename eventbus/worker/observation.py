@@ -57,7 +57,8 @@ class Observation:
             if result.outcome is Outcome.FAILED:
                 self._send(inbound, "task-failed", exception=repr(result.error))
             else:
-                # The exporter for Celery stops at a success without a runtime.
+                # The runtime must be set: the exporter for Celery stops at a `task-succeeded` event
+                # without it.
                 outcome = repr(result.outcome.value)
                 self._send(inbound, "task-succeeded", result=outcome, runtime=seconds)
 

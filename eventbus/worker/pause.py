@@ -1,8 +1,9 @@
 """The pause of consumption during an infrastructure outage, while a worker probes for recovery.
 
-The probe is one held message, the canary. If it is handled, or fails for a reason other than the
-outage, consumption resumes. Until then, received messages are held unacknowledged without counting
-an attempt, and other messages stay in the queue. A pause survives a reconnect to the broker.
+The probe is one of the held messages, the canary. If the canary is handled, or fails for a reason
+other than the outage, consumption resumes. Until then, received messages are held unacknowledged
+without counting an attempt, and other messages stay in the queue. A pause survives a reconnect to
+the broker.
 """
 
 import logging
@@ -14,17 +15,18 @@ from eventbus.telemetry import metrics
 
 log = logging.getLogger(__name__)
 
-#: Seconds before the first canary, and the maximum between two canaries. A worker detects the end
-#: of an outage within the longest wait, and one statement every few seconds does not burden a
+#: Seconds before the first canary, and the maximum seconds between two canaries. A worker detects
+#: the end of an outage within that maximum, and one statement every few seconds does not burden a
 #: recovering server.
 FIRST_WAIT, LONGEST_WAIT = 1.0, 10.0
 
-#: Number of different messages in a row, each handled alone, that must be too slow before the cause
-#: is attributed to the infrastructure. Each of the earlier messages is charged one attempt.
+#: Number of different messages in a row that must be too slow, each handled alone, before the cause
+#: is attributed to the infrastructure. Each message before the last is charged one attempt.
 SLOW_IN_A_ROW = 3
 
-#: Seconds for which messages are held. Then a reconnect returns them to their queue, because the
-#: broker closes the channel of a consumer that holds a message too long (30 minutes by default).
+#: Maximum seconds for which messages are held. After that, a reconnect returns them to their queue,
+#: because the broker closes the channel of a consumer that holds a message for too long (30 minutes
+#: by default).
 HOLD_LIMIT = 600.0
 
 
@@ -78,7 +80,7 @@ class Pause:
 
     @property
     def wait(self) -> float:
-        """Seconds until the next canary is due; 0 if it is due, or without a pause."""
+        """Seconds until the next canary is due, or 0 if it is due or there is no pause."""
         return 0.0 if self.reason is None else max(0.0, self._next_probe - self._clock())
 
     def holds_too_long(self) -> bool:

@@ -1,7 +1,7 @@
 """Read-ahead: all frames that have arrived are read in one iteration of the event loop.
 
 A message has three frames. py-amqp changes the socket's mode twice for each frame, and kombu's hub
-polls after each message. On a busy worker, this is half of the cost of a message.
+polls after each message. On a busy worker, this takes half of the time for a message.
 """
 
 from collections import deque
@@ -9,7 +9,7 @@ from typing import Any
 
 from amqp import Connection
 
-#: Maximum number of frames that are read together, about a hundred messages. Then the event loop
+#: Maximum number of frames, of about a hundred messages, that are read before the event loop
 #: continues.
 LIMIT = 300
 

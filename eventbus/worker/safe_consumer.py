@@ -43,7 +43,7 @@ class SafeConsumer(Consumer):
     """A consumer that rejects every message except a plain call to one of this worker's tasks."""
 
     class Blueprint(Consumer.Blueprint):
-        """Celery's steps except delayed delivery, which declares objects and widens bindings."""
+        """Celery's steps, except delayed delivery, which declares objects and widens bindings."""
 
         default_steps = [  # noqa: RUF012 - as Celery has it
             step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in step
@@ -133,7 +133,7 @@ class ConnectionStep(bootsteps.StartStopStep):
     def stop(self, consumer: Any) -> None:
         """Close the state. At shutdown, first wait briefly, to avoid redeliveries."""
         if consumer.blueprint.state in STOP_CONDITIONS:
-            # Running batches are still acknowledged until `shutdown`.
+            # Running batches can still be acknowledged until `shutdown` is called.
             consumer.copies.flush(timeout=1.0)
         else:
             consumer.end()
@@ -180,7 +180,7 @@ class EventConsumer(SafeConsumer):
             self.observation = Observation(self.event_dispatcher)
 
     def begin(self) -> None:
-        """Create the state of a connection, after closing the state of the previous one."""
+        """Create the state of a connection, after closing the state of the previous connection."""
         self.end()
         self.life = ConsumerConnection(self)
 

@@ -29,8 +29,8 @@ from eventbus.topology.service import PARKED, Service, tier_key
 log = logging.getLogger(__name__)
 
 #: A retry waits for a random fraction of its tier's delay, at least this fraction, to avoid a
-#: thundering herd of failed messages. (A queue expires messages only at its head, so some wait for
-#: the message ahead of them, but never longer than the tier's delay.)
+#: thundering herd of failed messages. A queue expires messages only at its head, so some messages
+#: wait for the message ahead of them, but never longer than the tier's delay.
 JITTER_FLOOR = 0.8
 
 Done = Callable[[], object]
@@ -46,10 +46,10 @@ class Receipt:
     message: Message
     headers: dict[str, Any]
     acknowledge: Done
-    #: Rejects it to the dead-letter exchange: the message is parked without the reason. With
-    #: `requeue`, returns it to its queue.
+    #: A function that rejects the message to the dead-letter exchange, which parks it without the
+    #: reason. With `requeue`, it returns the message to its queue.
     reject: Callable[..., object]
-    #: Returns whether the connection that delivered it is open.
+    #: A function that returns whether the connection that delivered the message is open.
     is_held: Callable[[], bool]
 
 

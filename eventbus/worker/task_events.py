@@ -1,7 +1,7 @@
 """Task events for monitoring tools, in Celery's format (`task-received`, …).
 
 Celery's sender waits for the broker, and stops the worker's consumer on a broker error. Monitoring
-must not have either effect.
+must do neither.
 """
 
 import os
@@ -21,11 +21,12 @@ from celery.worker.heartbeat import Heart
 from eventbus.messaging.best_effort_publisher import BestEffortPublisher
 from eventbus.topology.users import TASK_EVENTS
 
-#: Seconds between two flushes; one message contains all buffered events.
+#: Seconds between two flushes. One message contains all buffered events.
 FLUSH_INTERVAL = 0.5
 
-#: Tasks per second that a worker reports, each from its start to its end. More events would not be
-#: viewed, and the cost of an event is many times higher in its readers than in the worker.
+#: Maximum number of tasks per second that a worker reports, each from its start to its end. More
+#: events would not be viewed, and an event costs its readers many times more than it costs the
+#: worker.
 TASKS_PER_SECOND = 10
 
 #: The only fields of a task that are sent, because a traceback may contain a customer's data.
@@ -38,14 +39,14 @@ _ERROR_CLASS = re.compile(r"\w+")
 
 
 class TaskEvents:
-    """The replacement for Celery's event dispatcher: `send` buffers events, `flush` sends them.
+    """The replacement for Celery's event dispatcher. `send` buffers events, and `flush` sends them.
 
     Events that cannot be sent immediately are dropped.
     """
 
     enabled = True
-    #: Celery's loop would monitor the heartbeat of this connection and end with it, so it is
-    #: hidden.
+    #: The connection is hidden from Celery, whose event loop would monitor the connection's
+    #: heartbeat and end with it.
     connection = None
 
     def __init__(self, publisher: BestEffortPublisher, *, hostname: str, service: str) -> None:
@@ -88,7 +89,7 @@ class TaskEvents:
             self._publisher.publish(message, exchange=TASK_EVENTS.name, routing_key="task.multi")
 
     def close(self) -> None:
-        """Close the connection; a later flush opens another one.
+        """Close the connection; a later flush opens another connection.
 
         Tasks that have not ended are no longer reported: the broker redelivers their messages.
         """
@@ -120,7 +121,8 @@ class TaskEvents:
 
 
 def _value(field: Any) -> Any:
-    # Expensive values are passed as functions, because most tasks are not reported.
+    # Values that are expensive to compute are passed as functions, because most tasks are not
+    # reported.
     return field() if callable(field) else field
 
 

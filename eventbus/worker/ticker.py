@@ -34,7 +34,7 @@ class Ticker(ServiceApp):
         self.steps["consumer"].add(ConnectedStep)
 
     def start_loops(self) -> None:
-        """Start the loops; called once, in the process that runs them."""
+        """Start the loops. Called once, in the process that runs them."""
         tracing.start(self.main, self.settings, tasks=True, ticks=self.tasks)
         self._loops = Loops(self._make_loops(self.settings), health_file=self.settings.health_file)
         self._loops.start()

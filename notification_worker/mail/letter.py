@@ -28,7 +28,7 @@ MIME-Version: 1.0
 Content-Type: multipart/alternative; boundary="{_BOUNDARY}"
 
 """
-# Quoted-printable, because not every mail server accepts 8-bit text or long lines.
+# Text is quoted-printable, because not every mail server accepts 8-bit text or long lines.
 _PART = f"""\
 --{_BOUNDARY}
 Content-Type: text/{{}}; charset="utf-8"
@@ -43,17 +43,17 @@ class Letter:
 
     sender: str
     recipient: str
-    #: Lines that end with CRLF, in ASCII unless an address is not.
+    #: The content, as lines that end with CRLF, in ASCII unless an address is not ASCII.
     content: bytes
 
     def __post_init__(self) -> None:
-        """Reject an address that would span several lines of the dialogue."""
+        """Reject an address that would end a line of the dialogue."""
         if not (self.sender + self.recipient).isprintable():
             raise ValueError("an address contains a line break or another control character")
 
     @property
     def is_plain(self) -> bool:
-        """Whether its addresses are ASCII, which every mail server supports."""
+        """Whether the addresses are in ASCII, which every mail server supports."""
         return (self.sender + self.recipient).isascii()
 
 
@@ -94,7 +94,7 @@ def _sender(name: str, address: str) -> bytes:
 
 
 def _recipient(address: str) -> bytes:
-    # `Address` parses the text, and raises an error if it is not an address.
+    # `Address` parses the text, and raises an error if the text is not an address.
     plain = _PLAIN_ADDRESS.fullmatch(address)
     value = address if plain else Address(addr_spec=address)
     return _header("To", value, utf8=not address.isascii())
@@ -116,6 +116,6 @@ def _lines(text: str) -> bytes:
 
 
 def _quoted(text: str) -> bytes:
-    # Normalized, because the encoder would pass a lone `\r` through.
+    # Line ends are normalized, because the encoder would not change a lone `\r`.
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
     return b2a_qp(lines.encode()).replace(b"\n", b"\r\n")

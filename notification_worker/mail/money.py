@@ -14,7 +14,7 @@ _DECIMALS = {
 def amount(minor_units: int, currency: str) -> str:
     """Return an amount with its ISO 4217 currency code, such as `EUR 1,234.50` or `JPY 1,234`."""
     decimals = _DECIMALS.get(currency, 2)
-    # Integers only: a float cannot represent cents exactly.
+    # Only integers are used, because a float cannot represent cents exactly.
     whole, fraction = divmod(abs(minor_units), 10**decimals)
     sign = "-" if minor_units < 0 else ""
     digits = f"{whole:,}.{fraction:0{decimals}}" if decimals else f"{whole:,}"

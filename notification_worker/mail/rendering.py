@@ -23,12 +23,12 @@ from notification_worker.mail.letter import Letter
 
 
 class Unrenderable(Transient):
-    """The email could not be rendered; a release with fixed templates can render it."""
+    """The email could not be rendered. Only a release with fixed templates can render it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mail:
-    """The content of an email about one order; the templates of `kind` show the `context`."""
+    """The content of an email about one order. The templates of `kind` show the `context`."""
 
     order_id: UUID
     kind: str
@@ -79,7 +79,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        # Templates change only with a release, so their files are not checked for each email.
+        # Templates change only with a release, so their files are not checked again for each email.
         auto_reload=False,
     )
     environment.filters["money"] = money.amount

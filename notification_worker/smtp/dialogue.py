@@ -10,10 +10,11 @@ import ssl
 import time
 from contextlib import suppress
 
-#: Maximum bytes of a reply. RFC 5321 allows 512 per line; the reply to EHLO has about twenty lines.
+#: Maximum size of a reply in bytes. RFC 5321 allows 512 bytes per line, and the reply to EHLO has
+#: about twenty lines.
 REPLY_LIMIT = 65_536
 
-#: Characters of an invalid reply that an error quotes.
+#: Maximum number of characters that an error quotes from an invalid reply.
 _QUOTED = 80
 
 _READY = 220
@@ -25,7 +26,7 @@ class Garbled(smtplib.SMTPException):
 
 
 class Dialogue(smtplib.SMTP):
-    """The client's side of a dialogue; `limit` is the maximum seconds for the next step."""
+    """The client's side of a dialogue; `limit` is the maximum time of the next step in seconds."""
 
     def __init__(self, limit: float) -> None:
         super().__init__()
@@ -33,7 +34,7 @@ class Dialogue(smtplib.SMTP):
         self._received = b""
 
     def begin(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
-        """Connect, over TLS from the first byte if `tls` is set; the greeting comes next.
+        """Connect, over TLS from the first byte if `tls` is set; the next step is the greeting.
 
         Raises `OSError`.
         """

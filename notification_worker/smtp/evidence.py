@@ -1,16 +1,18 @@
 """Evidence of whether an attempt failed because of its email or because of the mail server.
 
-A rejected sender or a lost connection may have either cause. The server is the cause while no other
-email succeeds, and the email once the server has processed others.
+A rejected sender or a lost connection may have either cause. The server counts as the cause while
+no other email succeeds, and the email counts as the cause once the server has processed other
+emails.
 """
 
 from threading import Lock
 
-#: Consecutive doubtful failures, of any emails, after which the server counts as unavailable.
+#: Number of consecutive doubtful failures, of any emails, after which the server counts as
+#: unavailable.
 DOUBTFUL_LIMIT = 3
 
-#: Consecutive permanent rejections after which a rejection no longer marks an email as failed: the
-#: server rejects every email, and an operator can correct its configuration.
+#: Number of consecutive permanent rejections after which a rejection no longer marks an email as
+#: failed. The server then rejects every email, and an operator can correct its configuration.
 REFUSED_LIMIT = 20
 
 #: Maximum number of emails with a recorded doubtful failure. Each additional email drops the
@@ -19,11 +21,12 @@ _REMEMBERED = 1_000
 
 
 class Evidence:
-    """The combined evidence of one mailer's attempts. It is thread-safe."""
+    """The combined, thread-safe evidence of one mailer's attempts."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        #: The number of verdicts so far, and that number at an email's last doubtful failure.
+        #: The number of verdicts so far, and the number of verdicts at the time of each email's
+        #: last doubtful failure.
         self._answers = 0
         self._doubted: dict[int, int] = {}
         self._doubtful = 0
@@ -42,13 +45,13 @@ class Evidence:
             self._doubted.pop(mail, None)
 
     def refuses_all(self) -> bool:
-        """Record a permanent rejection; return whether the server rejects every email."""
+        """Record a permanent rejection, and return whether the server rejects every email."""
         with self._lock:
             self._refused += 1
             return self._refused > REFUSED_LIMIT
 
     def against(self, mail: int) -> bool:
-        """Record a doubtful failure of an email; return whether the email is the cause.
+        """Record a doubtful failure of an email, and return whether the email is the cause.
 
         The email is the cause if the server has processed another email since the email's last
         failure of this kind.
@@ -68,5 +71,5 @@ class Evidence:
 
     @property
     def unavailable(self) -> bool:
-        """Whether there are so many doubtful failures that the server is the cause."""
+        """Whether the number of doubtful failures shows that the server is the cause."""
         return self._doubtful >= DOUBTFUL_LIMIT

@@ -1,9 +1,9 @@
 """Failures of an attempt to send an email, classified by the conclusion that each permits.
 
 `Refused` and `Deferred` are the server's verdicts on one email. The cause of `Unreachable`,
-`Interrupted`, `SenderRefused` and `Unsure` may be the email or the mail server:
-`notification_worker.smtp.evidence` decides. Any other failure, such as an email that cannot be
-rendered, is caused by the email itself, and permits no conclusion about the server.
+`Interrupted`, `SenderRefused` and `Unsure` may be the email or the mail server;
+`notification_worker.smtp.evidence` decides which it is. Any other failure, such as an email that
+cannot be rendered, is caused by the email itself, and permits no conclusion about the server.
 """
 
 from eventbus.errors import Permanent, Transient
@@ -18,7 +18,7 @@ class Deferred(Transient):
 
 
 class Unreachable(Transient):
-    """The mail server currently accepts no email at all."""
+    """The mail server currently does not accept any email."""
 
 
 class Interrupted(Transient):

@@ -23,8 +23,8 @@ from notification_worker.outcomes import Failure, Outcomes
 from notification_worker.smtp.failures import Doubtful, Unreachable
 from notification_worker.smtp.transport import Transport
 
-#: Seconds for which emails accumulate after the last due email was sent. An email may be late, and
-#: each wake-up costs as much as sending an email.
+#: Seconds for which emails accumulate after the last due email was sent. An email may be late,
+#: whereas each wake-up costs as much as sending an email.
 GATHERING = 0.1
 
 #: A function that returns the seconds for which emails may be claimed; 0 or less means stop.
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 class Sender:
     """A sender of emails on its own thread, one at a time.
 
-    While it waits for the mail server, transactions are not open and rows are not locked.
+    While it waits for the mail server, no transaction is open and no row is locked.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Sender:
         self._thread: Thread | None = None
         #: Whether the thread is running or starting.
         self.works = False
-        #: An outcome that is not recorded yet, and is known only to this sender.
+        #: An outcome that is not recorded yet, and that only this sender knows.
         self._mark: Mark | None = None
         self._since: float | None = None
 
@@ -78,7 +78,8 @@ class Sender:
         Sets `ended` when it stops.
         """
         self.works = True
-        # A daemon thread, so the process can end. `Delivery.finish` waits for the current email.
+        # The thread is a daemon, so that the process can end. `Delivery.finish` waits for the
+        # current email.
         self._thread = Thread(target=self._run, args=(left, ended), name="sender", daemon=True)
         self._thread.start()
 
@@ -113,14 +114,14 @@ class Sender:
             if self._transport.is_ready():
                 has_due = self._send_due(left)
             elif has_due := self._backlog.anything_due():
-                # Before an email is claimed, so an outage of the server does not count as an
-                # attempt.
+                # The connection is opened before an email is claimed, so that an outage of the
+                # server does not count as an attempt.
                 self._transport.open()
             if has_due:
                 continue
             self._end_outage()
             if not self._backlog.wait(seconds):
-                # Another sender waits for emails; it was delayed when this sender was started.
+                # Another sender, which was delayed when this sender was started, waits for emails.
                 return self._transport.close()
         return None
 
@@ -145,7 +146,7 @@ class Sender:
         self._recorded()
 
     def _recorded(self) -> None:
-        # After the commit, because a database that rejects marks is also an outage.
+        # The pause ends after the commit, because a database that rejects marks is also an outage.
         if self._mark:
             self._end_outage()
         self._mark = None
@@ -179,7 +180,7 @@ class Sender:
         except (Transient, Permanent) as failure:
             return failure
         except Exception as error:
-            # If raised, the error would block all other emails.
+            # If the error were raised, it would block all other emails.
             log.exception("mail attempt raised an error", extra={"order_id": str(mail.order_id)})
             return Transient(described(error))
         return None
@@ -195,7 +196,7 @@ class Sender:
 
 
 def _span(mail: Claimed) -> AbstractContextManager[Span]:
-    # Without the recipient and the server's reply.
+    # The line contains neither the recipient nor the server's reply.
     attributes: dict[str, str | int] = {
         CATALOGUE.id_attribute: str(mail.order_id),
         "mail.kind": mail.kind,

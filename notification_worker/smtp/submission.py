@@ -1,4 +1,4 @@
-"""A submission: the commands and content of an email, and the server's replies, within limits.
+"""Submission of an email: its commands and content, and the server's replies, within time limits.
 
 A server that supports command pipelining (RFC 2920) receives the three commands in one write, which
 takes two round trips instead of four.
@@ -21,8 +21,8 @@ from notification_worker.smtp.failures import (
     Unsure,
 )
 
-#: Seconds for the reply to the command that cancels a rejected email. The rejection is known, so a
-#: slow reply costs only a new connection.
+#: Seconds for the reply to the command that cancels a rejected email. The rejection is already
+#: known, so a slow reply costs only a new connection.
 CANCEL_LIMIT = 10.0
 
 _START_INPUT = 354
@@ -102,7 +102,7 @@ def _is_good(step: str, code: int) -> bool:
 
 
 def _refusal(answers: Sequence[Answer], letter: Letter) -> Transient | Permanent | None:
-    # The first rejection: the others result from it.
+    # Only the first rejection counts, because the later rejections result from it.
     for step, (code, text) in zip(_STEPS, answers, strict=False):
         if not _is_good(step, code):
             verdict = _verdict(code, text, letter)
@@ -122,7 +122,7 @@ def _verdict(code: int, text: bytes, letter: Letter) -> Transient | Permanent:
     response = reply(code, text, letter.recipient)
     if code == _SERVICE_NOT_AVAILABLE:
         return Unreachable(response)
-    # An unexpected 2xx or 3xx: the dialogue is out of sequence.
+    # The reply is an unexpected 2xx or 3xx, so the dialogue is out of step.
     if code < 400:
         return Interrupted(f"unexpected reply: {response}")
     return Refused(response) if code >= 500 else Deferred(response)
@@ -133,7 +133,8 @@ def _cancel(smtp: Dialogue, *, last: int) -> None:
     smtp.limit = CANCEL_LIMIT
     try:
         if last == _START_INPUT:
-            # The server waits for the content of an email without recipients.
+            # The server has accepted DATA, and waits for the content of an email without
+            # recipients.
             smtp.send(b".\r\n")
             smtp.getreply()
         elif last != _SERVICE_NOT_AVAILABLE and not _is_good("RSET", smtp.rset()[0]):

@@ -14,7 +14,7 @@ from notification_worker.smtp.dialogue import Dialogue
 from notification_worker.smtp.failures import Interrupted, Unreachable, Unsure
 from notification_worker.smtp.submission import submit
 
-#: Seconds after which an idle connection is replaced: mail servers close idle connections after
+#: Seconds after which an idle connection is replaced. Mail servers close idle connections after
 #: minutes, which would cost an email an attempt.
 IDLE_LIMIT = 5.0
 
@@ -117,7 +117,7 @@ class Transport:
         )
 
     def _check_for_tls(self, error: Exception) -> None:
-        # Such a server waits silently for the TLS handshake, so it appears to hang.
+        # A server of this kind waits silently for the TLS handshake, so it appears to hang.
         if _speaks_tls(self._settings.smtp_host, self._settings.smtp_port):
             reason = "the port speaks TLS from the first byte: it needs SMTP_TLS=implicit"
             raise self._named("greeting", reason) from error

@@ -42,7 +42,8 @@ REQUIRED_SCOPES = MappingProxyType(
     }
 )
 
-#: Endpoints without a key: load balancers do not have one, and the API description is public.
+#: Endpoints that require no key, because load balancers do not have one and the API description is
+#: public.
 OPEN = frozenset(
     {
         "probes.healthz",
@@ -53,7 +54,8 @@ OPEN = frozenset(
     }
 )
 
-#: Endpoints that need no key from the same machine, where Prometheus may run next to the API.
+#: Endpoints that require no key from a client on the same machine, where Prometheus may run next to
+#: the API.
 OPEN_ON_LOOPBACK = frozenset({"probes.metrics"})
 
 #: Headers that show that a proxy has forwarded a request from another machine.
@@ -91,7 +93,7 @@ def admits(app: Flask, environ: Mapping[str, Any]) -> bool:
 
 
 def _check() -> Response | None:
-    # Without an endpoint the response is 404 or 405, which does not reveal data.
+    # If there is no endpoint, the response is 404 or 405, which does not reveal data.
     endpoint = request.endpoint
     if endpoint is None or endpoint in OPEN:
         return None
@@ -129,7 +131,8 @@ def _key_in(authorization: str) -> str:
 
 
 def _is_local() -> bool:
-    # A local proxy forwards requests from other machines. A Unix socket has no address.
+    # A local proxy may have forwarded the request from another machine. A Unix socket has no
+    # address.
     if any(header in request.headers for header in _PROXY_HEADERS) or not request.remote_addr:
         return False
     return ip_address(request.remote_addr).is_loopback
@@ -158,18 +161,19 @@ def _record_use(key_cache: KeyCache, key: ApiKey) -> None:
     today = datetime.now(UTC).date()
     if key.last_used_on == today:
         return
-    # Before the use is written, so that concurrent requests do not write it again.
+    # The cache is updated before the use is written, so that concurrent requests do not write it
+    # again.
     key_cache.used(key, today)
     try:
         with db.session.begin():
             api_keys.note_use(db.session(), key.prefix, today)
     except SQLAlchemyError as error:
-        # A read-only database still serves requests. The next read of the keys discards the cached
-        # use, so the write is retried.
+        # With a read-only database, requests are still served. The next read of the keys discards
+        # the cached use, so the write is retried.
         log.warning("key use not recorded", extra={"reason": outages.reason(error)})
 
 
 def _read(app: Flask) -> list[ApiKey]:
-    # The edge has no context, and does not need one for a cached key.
+    # The edge has no app context, and needs none if the key is cached.
     with app.app_context(), db.session.begin():
         return api_keys.all_keys(db.session())

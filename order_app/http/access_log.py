@@ -44,7 +44,8 @@ def _end(response: Response) -> Response:
     route, status = _route(request), response.status_code
     metrics: Metrics = app_ctx.app.extensions["order_metrics"]
     metrics.observe(method=request.method, route=route, status=status, seconds=seconds)
-    # Without the query, which may contain a customer's address. A path may contain anything.
+    # The line omits the query, which may contain a customer's address. A path may contain any
+    # characters.
     fields = {
         "method": request.method,
         "path": masked(request.path),
@@ -74,14 +75,14 @@ def _span(request: Request) -> Span:
     # The client's sampling flag is ignored: the rate limits the traces of all clients equally.
     if not is_sampled or tracing.trace_id(parent):
         parent = tracing.flagged(parent, sampled=is_sampled)
-    # Without the path and the query, which identify orders and customers.
+    # The span omits the path and the query, which identify orders and customers.
     attributes = {"http.request.method": request.method, "http.route": route}
     return tracing.begin(name, SpanKind.SERVER, parent, attributes)
 
 
 def _finish(span: Span, status: int, changed_order: UUID | None) -> None:
     span.set_attribute("http.response.status_code", status)
-    # Only requests that change an order belong to its trace.
+    # A request about an order belongs to the order's trace only if it changes the order.
     if changed_order:
         span.set_attribute(CATALOGUE.id_attribute, str(changed_order))
     if status >= 500:

@@ -12,7 +12,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _POSITION = struct.Struct(">Q16s")
 
-#: Every string of this form is a position: its first byte is 0, so its time is a valid date.
+#: The form of a cursor. Every string of this form is a position, because the first byte is 0, so
+#: the time is a valid date.
 PATTERN = "^A[A-P][A-Za-z0-9_-]{30}$"
 
 

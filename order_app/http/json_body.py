@@ -10,8 +10,8 @@ from werkzeug.http import parse_options_header
 
 from order_app.http.problems import Refusal
 
-#: The maximum size of a body in bytes: four times the size of a hundred lines with the longest
-#: SKUs.
+#: The maximum size of a body in bytes, which is four times the size of a hundred lines with the
+#: longest SKUs.
 BODY_LIMIT = 64 * 1024
 
 

@@ -11,21 +11,22 @@ from eventbus.database.outages import NoResponse
 from eventbus.errors import ExpectedError
 from order_app.storage.api_keys import ApiKey, digest, prefix_of
 
-#: Minimum seconds between reads that unknown keys cause. A new key works almost immediately, and a
-#: flood of invalid keys causes only ten small queries per second.
+#: Minimum seconds between reads that are caused by unknown keys. A new key therefore works almost
+#: immediately, and a flood of invalid keys causes only ten small queries per second.
 _UNKNOWN_INTERVAL = 0.1
 
-#: The fraction of the lifetime after which one request reads the keys again; the others do not
-#: wait.
+#: The fraction of the lifetime after which one request reads the keys again, while all other
+#: requests use the cached keys.
 _EARLY = 0.8
 
-#: The maximum number of requests with unknown keys that wait for a read: enough for the client of a
-#: new key. More would occupy the threads of other requests.
+#: The maximum number of requests with unknown keys that wait for a read. It is sufficient for the
+#: client of a new key; a higher number would occupy the threads of other requests.
 _MOST_WAITING = 4
 
-#: Seconds from the start of a read for which other requests wait for it: a read takes milliseconds,
-#: or up to a second with a new connection on a busy machine. Later requests do not wait: while a
-#: read hangs, waiting requests would occupy all threads, including those of probes.
+#: Seconds after the start of a read during which other requests wait for it. A read takes
+#: milliseconds, or up to a second with a new connection on a busy machine. Later requests do not
+#: wait: if the read hangs, waiting requests would occupy all threads, including the threads of
+#: probes.
 _PATIENCE = 2.0
 
 #: Seconds after which another request reads the keys, although the read has not ended.
@@ -57,7 +58,7 @@ class _Read:
 
 
 class KeyCache:
-    """A cache of all keys, at most `lifetime` seconds old; a revoked key is accepted until then.
+    """A cache of all keys for `lifetime` seconds, during which a revoked key may be accepted.
 
     At most one request at a time reads the keys, unless a read takes longer than `limit` seconds.
     """
@@ -68,7 +69,7 @@ class KeyCache:
         self._read = read
         self._lifetime = lifetime
         self._limit = limit
-        # Replaced as a whole, so most requests need no lock.
+        # The snapshot is replaced rather than changed, so most requests need no lock.
         self._snapshot = _Snapshot()
         self._lock = Lock()
         self._current_read: _Read | None = None
@@ -83,7 +84,8 @@ class KeyCache:
         if prefix is None:
             return None
         key = self._by_prefix(prefix)
-        # In constant time, so that the duration does not reveal how much of the key matches.
+        # The comparison takes constant time, so that its duration does not reveal how much of the
+        # key matches.
         if key is None or not hmac.compare_digest(key.hash.encode(), digest(text).encode()):
             return None
         return key if key.revoked_at is None else None
@@ -108,7 +110,7 @@ class KeyCache:
         return self._snapshot.keys.get(prefix)
 
     def _refresh(self, expired: _Snapshot, *, most_waiting: int | None) -> None:
-        """Read the keys, or wait for another request's read unless `most_waiting` already wait.
+        """Read the keys, or wait for another read if fewer than `most_waiting` requests wait.
 
         `expired` is the snapshot to replace; another request may have replaced it in the meantime.
         """
@@ -144,7 +146,7 @@ class KeyCache:
 
     def _keep(self, snapshot: _Snapshot) -> None:
         with self._lock:
-            # A read that hung may end after a later one.
+            # A read that hung may end after a later read.
             if snapshot.read_at > self._snapshot.read_at:
                 self._snapshot = snapshot
 

@@ -1,6 +1,6 @@
 """Load shedding: immediate rejection, with `Retry-After`, of requests that cannot be handled soon.
 
-Without it, waiting times grow until every client times out and all work is wasted.
+Without load shedding, waiting times grow until every client times out and all work is wasted.
 """
 
 from collections.abc import Iterable
@@ -16,23 +16,24 @@ from order_app.settings import ApiSettings
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-#: Seconds after which a client may retry: the queue is processed in less time.
+#: Seconds after which a client may retry. The queue is processed in less time.
 RETRY_AFTER = 1
 
-#: The maximum number of concurrent rejections in one process; additional requests wait, at no cost.
-#: With more, clients that retry immediately would take CPU time from accepted requests.
+#: The maximum number of concurrent rejections in one process. Additional requests wait, at no cost.
+#: With a higher number, clients that retry immediately would take CPU time from accepted requests.
 _REJECTIONS = 2
 
-#: Concurrent probes in one process that query the database, and may wait for it: two clients that
-#: repeat their probe while the previous one waits, such as a load balancer and Prometheus.
+#: Maximum number of concurrent probes in one process that query the database, and may wait for it.
+#: It is sufficient for two clients, such as a load balancer and Prometheus, that repeat their probe
+#: while the previous probe is waiting.
 _PROBES = 4
 
-#: Additional concurrent requests in one process: `/healthz`, which must be available while all
-#: others wait, and a request that reads the API keys.
+#: Number of additional concurrent requests in one process: one for `/healthz`, which must be
+#: available while all other requests wait, and one for a request that reads the API keys.
 _OTHERS = 2
 
-#: The probe that is never rejected: it has no dependencies, and a process that does not respond to
-#: it is restarted.
+#: The probe that is never rejected, because it has no dependencies, and a process that does not
+#: respond to it is restarted.
 _LIVENESS = "probes.healthz"
 
 #: Methods of read-only requests.

@@ -16,7 +16,8 @@ from eventbus.telemetry.certificate_expiry import Certificates
 from eventbus.telemetry.metrics import Release, gauge
 from order_app.storage.pending import pending
 
-#: Seconds. An order normally takes a few milliseconds; a second is a problem.
+#: Bucket limits in seconds. An order normally takes a few milliseconds; a second indicates a
+#: problem.
 _BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -54,7 +55,7 @@ class Metrics:
 
     def observe(self, *, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request."""
-        # Clients can send any method, and each would be a permanent new series.
+        # Clients can send any method, and each method would create a permanent new series.
         label = method if method in _METHODS else "other"
         self._requests.labels(label, route, str(status)).observe(seconds)
 

@@ -25,7 +25,7 @@ INFO = Info(
     ),
 )
 
-#: How a client sends its API key.
+#: The form in which a client sends its API key.
 SECURITY_SCHEMES: dict[str, Any] = {
     "key": {
         "type": "http",
@@ -107,13 +107,14 @@ def _page_policy(nonce: str) -> str:
 
 
 def _revalidated(response: Response) -> Response:
-    # Browsers may cache it, but must revalidate it each time.
+    # Browsers may cache the document, but must revalidate it each time.
     response.headers["Cache-Control"] = "no-cache"
     return response
 
 
 def _swagger_ui() -> Path:
-    # Only the files of Swagger UI: the package's own page would contact an external validator.
+    # Only the files of Swagger UI are served, because the package's own page would contact an
+    # external validator.
     spec = find_spec("flask_openapi3_swagger")
     if spec is None or spec.origin is None:
         raise RuntimeError("flask-openapi3-swagger is not installed")

@@ -15,7 +15,8 @@ from eventbus.outbox.lag import RelayPass, relay_pass
 from order_app.http.metrics import Metrics
 from order_app.storage.models import db
 
-#: Seconds without a pass after which the relay counts as silent; normally it has one per second.
+#: Seconds without a pass after which the relay counts as silent; normally, a pass takes place every
+#: second.
 SILENT_AFTER = 15
 
 probes = APIBlueprint(

@@ -139,7 +139,7 @@ def _failed(error: Exception) -> Response:
     outage = outages.reason(error)
     if outage is None and not outages.contention(error):
         return _bug(error)
-    # Without the error's own text, which may contain a customer's data.
+    # The log line omits the error's own text, which may contain a customer's data.
     reason = outage or "the statement waited too long for other transactions"
     log.warning("request failed in a database outage", extra={"reason": reason})
     return problem(

@@ -39,7 +39,7 @@ class OrderResponse(BaseModel):
     @classmethod
     def of(cls, order: domain.Order) -> "OrderResponse":
         """Return the response for an order."""
-        # Not validated: values from the database were validated on input.
+        # The response is not validated, because values from the database were validated on input.
         return cls.model_construct(
             id=order.id,
             status=order.status,

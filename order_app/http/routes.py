@@ -100,7 +100,7 @@ def place_order(header: PlacingHeaders, body: NewOrder) -> Response:
 def list_orders(query: OrderQuery) -> Response:
     """List orders, newest first.
 
-    A page may contain fewer orders than `limit`, even none: only a `next_cursor` of null marks the
+    A page may contain fewer orders than `limit`, or none. Only a `next_cursor` of null marks the
     last page.
     """
     _refuse_repeated_parameters()

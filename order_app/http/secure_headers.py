@@ -8,20 +8,22 @@ from flask import Flask
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-#: Responses are data, not pages; `/docs`, the only page, has its own policy.
+#: The policy for responses, which are data rather than pages; `/docs`, the only page, has its own
+#: policy.
 _HEADERS = (
     ("X-Content-Type-Options", "nosniff"),
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
     ("Referrer-Policy", "no-referrer"),
     ("Cross-Origin-Resource-Policy", "same-origin"),
-    # Orders contain email addresses; a response that may be cached sets its own header.
+    # Orders contain email addresses. A response that may be cached sets its own header.
     ("Cache-Control", "no-store"),
 )
 
 
 def install(app: Flask) -> None:
     """Add the headers to each response that does not set them itself."""
-    # Around the app: checking and adding headers inside it costs twenty times as much.
+    # The headers are added around the app, because checking and adding them inside the app costs
+    # twenty times as much.
     inner = app.wsgi_app
 
     def wsgi_app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:

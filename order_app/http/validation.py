@@ -31,6 +31,7 @@ def validated(route: _Route) -> _Route:
             return problems.invalid(error)
         return route(*arguments)
 
-    # As in flask-openapi3's own decorator: its validation before the route is skipped.
+    # flask-openapi3's own decorator also sets this attribute, which skips the validation before the
+    # route.
     view.__delay_validate_request__ = True  # type: ignore[attr-defined]
     return view

@@ -1,4 +1,4 @@
-"""API keys, each with its scopes. Functions run in the caller's transaction, their first argument.
+"""API keys, each with its scopes. Functions run in the transaction that is their first argument.
 
 A key has the form `ok_<prefix>_<secret>`. The prefix identifies it in lists and logs; only a hash
 of the key is stored. SHA-256 suffices, because 192 random bits cannot be guessed at any speed. A
@@ -30,25 +30,25 @@ class Scope(StrEnum):
 
     READ = "orders:read"
     WRITE = "orders:write"
-    #: To ship and cancel orders in the name of an operator.
+    #: The permission to ship and cancel orders in the name of an operator.
     OPERATE = "orders:operate"
-    #: Monitoring of the service.
+    #: The permission to monitor the service.
     OPS = "ops"
 
 
 class UnknownKey(ExpectedError):
-    """There is no key with this prefix."""
+    """No key has this prefix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """A stored key: enough to verify a client's key, but not to use the API."""
+    """A stored key, which can verify a client's key but cannot be used to call the API."""
 
     prefix: str
     name: str
     hash: str
     scopes: frozenset[Scope]
-    #: Scopes that only another release defines; here they have no effect.
+    #: Scopes that only another release defines. In this release, they have no effect.
     unknown_scopes: frozenset[str] = frozenset()
     #: The prefixes of all keys with this name, oldest first. All keys of a client have the same
     #: name, so a client with a new key remains the same client.
@@ -75,7 +75,7 @@ def generate() -> str:
 
 
 def register(session: Session, key: str, name: str, scopes: Iterable[Scope]) -> bool:
-    """Store a key that was generated elsewhere, and return whether it is new. Idempotent.
+    """Store a key that was generated elsewhere, and return whether it is new; idempotent.
 
     Raises `ValueError` if the text is not a key, if the name is invalid (see `create`), or if the
     key is stored with a different secret, name or scope.
@@ -98,7 +98,7 @@ def register(session: Session, key: str, name: str, scopes: Iterable[Scope]) -> 
 
 
 def all_keys(session: Session) -> list[ApiKey]:
-    """Return all keys, revoked ones included, oldest first."""
+    """Return all keys, including revoked keys, oldest first."""
     rows = session.scalars(select(ApiKeyRow).order_by(ApiKeyRow.created_at, ApiKeyRow.prefix))
     keys = [_key(row) for row in rows]
     of_client: dict[str, list[str]] = {}
@@ -122,7 +122,7 @@ def _key(row: ApiKeyRow) -> ApiKey:
 
 
 def revoke(session: Session, prefix: str) -> ApiKey:
-    """Revoke a key permanently and return it. Idempotent. Raises `UnknownKey`."""
+    """Revoke a key permanently and return it; idempotent. Raises `UnknownKey`."""
     session.execute(
         update(ApiKeyRow)
         .where(ApiKeyRow.prefix == prefix, ApiKeyRow.revoked_at.is_(None))

@@ -48,7 +48,7 @@ class _Member:
 
 
 class GroupCommit:
-    """The group commit of one process, which writes at most one group at a time.
+    """The group commit of one process, with at most one group being written at a time.
 
     Each thread waits for its own order, so a group has at most as many orders as the process has
     threads. After the time limit of a write, the next group is written on another connection,
@@ -68,10 +68,10 @@ class GroupCommit:
         self._overdue_at = math.inf
 
     def place(self, placing: Placing) -> Order | None:
-        """Write and commit a new order; return it, or None if its key was claimed earlier.
+        """Write and commit a new order; return the order, or None if its key was claimed earlier.
 
         Raises the database's errors, `PoolTimeout` if its group does not start in time, and
-        `NoResponse` if its group is not written in time; then the outcome is unknown.
+        `NoResponse` if its group is not written in time, in which case the outcome is unknown.
         """
         member = self._join(placing)
         if not member.leads:
@@ -120,7 +120,8 @@ class GroupCommit:
     def _lead(self, leader: _Member) -> None:
         with self._lock:
             group, self._gathered = self._gathered, []
-            # Not before: orders that arrive until now are written by this leader.
+            # The time limit starts only now, because this leader also writes the orders that have
+            # arrived until now.
             self._overdue_at = time.monotonic() + self._limit
         try:
             self._write(group)
@@ -151,7 +152,7 @@ class GroupCommit:
     def _hand_over(self, leader: _Member) -> None:
         with self._lock:
             if self._leader is not leader:
-                # Its write was overdue, and another thread leads.
+                # The write of this thread was overdue, and another thread leads.
                 return
             self._leader = None
             if self._gathered:

@@ -25,10 +25,10 @@ class KeyReused(ExpectedError):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The idempotency key of a request; keys of different clients are unrelated."""
+    """The idempotency key of a request. Keys of different clients are unrelated."""
 
     #: The prefixes of all API keys that the client has had, oldest first. The claim is stored under
-    #: the oldest, but may also be stored under another.
+    #: the oldest prefix, but may also be stored under another.
     api_keys: tuple[str, ...]
     key: str
     fingerprint: str
@@ -66,7 +66,7 @@ def order_of(session: Session, claim: Claim) -> UUID:
     earliest = columns.where(*same_key).order_by(IdempotencyKey.created_at)
     stored = session.execute(earliest).first()
     if stored is None:
-        # Retention has just deleted the key: the client's next attempt places a new order.
+        # Retention has just deleted the key. The client's next attempt places a new order.
         raise KeyReused("The key has just expired.")
     if not claim.matches(stored.fingerprint):
         raise KeyReused

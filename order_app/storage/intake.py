@@ -24,17 +24,16 @@ from order_app.domain import Draft, Order
 from order_app.settings import ApiSettings
 from order_app.storage.idempotency import Claim
 
-#: The Flask-SQLAlchemy bind of the intake's separate connections.
+#: The name of the Flask-SQLAlchemy bind with the intake's separate connections.
 BIND = "intake"
 
-#: The times of an order and its event are those of the database: a single clock for all processes
-#: that accept orders. `replace` sets the time of an event that is `UNDATED` (`order_app.events`).
-#: It can match only the field in the JSON text, because quotes in strings are escaped.
+#: The database sets the times of an order and its event, so all processes that accept orders use a
+#: single clock. `replace` sets the time of an event that is `UNDATED` (`order_app.events`). It can
+#: match only the field in the JSON text, because quotes in strings are escaped.
 #:
 #: `fresh` are the orders without a key, or whose key is not claimed yet under any API key of the
-#: client. Of two requests with the same key, the second waits at the key's row for the first to
-#: commit, or follows it in the same group. Groups claim keys in sorted order, so that they cannot
-#: deadlock.
+#: client. If two requests have the same key, the second waits for the commit of the first, or
+#: follows it in the same group. Groups claim keys in sorted order, so that they cannot deadlock.
 _PLACE = Statement(
     "place_orders",
     """
@@ -98,7 +97,7 @@ _PLACE = Statement(
 class Placing:
     """A new order, its event and, if the client sent an idempotency key, its claim.
 
-    The order is PENDING for no longer than `deadline`. The event does not have its time yet.
+    The order is PENDING for no longer than `deadline`. The time of the event is not set yet.
     """
 
     order: Draft
@@ -121,7 +120,7 @@ def engine_options(settings: ApiSettings) -> dict[str, object]:
 def write(connection: Connection, placings: Sequence[Placing]) -> dict[UUID, Order]:
     """Insert the rows of new orders, in the caller's transaction.
 
-    Return the placed orders as stored; the keys of the others were claimed by earlier requests.
+    Return the placed orders as stored. The keys of omitted orders were claimed by earlier requests.
     """
     drafts = {placing.order.id: placing.order for placing in placings}
     placed = _PLACE.rows_on(connection, packed(map(_row, placings)))
@@ -143,7 +142,7 @@ def _row(placing: Placing) -> dict[str, Any]:
         "lines": order.lines,
         "event_id": event.id,
         "type": event.type,
-        # Unparsed: the column stores exactly the text that is published.
+        # The text is not parsed, because the column stores exactly the text that is published.
         "event": msgspec.Raw(codec.encode(event)),
     }
     if claim:

@@ -29,14 +29,15 @@ from order_app.domain import Line, Order, reason_of, status_of
 class Base(DeclarativeBase):
     """The base class of the order service's tables."""
 
-    # Passed to the registry: Flask-SQLAlchemy copies this class, and rejects both in its body.
+    # Both are passed to the registry, because Flask-SQLAlchemy copies this class, and rejects them
+    # in its body.
     registry = registry(
         metadata=MetaData(naming_convention=NAMING),
         type_annotation_map={str: Text, datetime: DateTime(timezone=True)},
     )
 
 
-#: The API's sessions, one per request. The first query opens the connection.
+#: The API's sessions, one per request. The first query of a session opens its connection.
 db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
 
 if TYPE_CHECKING:
@@ -56,11 +57,11 @@ class OrderRow(Model):
         CheckConstraint("(status = 'CANCELLED') = (reason IS NOT NULL)", name="reason"),
         CheckConstraint("(status = 'PENDING') = (decided_at IS NULL)", name="decided_at"),
         CheckConstraint("(status = 'SHIPPED') = (shipped_at IS NOT NULL)", name="shipped_at"),
-        # Each list of orders, newest first, reads a page from a single index.
+        # For each list of orders, newest first, a page is read from a single index.
         Index("ix_orders_created_at", "created_at", "id"),
         Index("ix_orders_status", "status", "created_at", "id"),
         Index("ix_orders_customer_email", "customer_email", "created_at", "id"),
-        # Contains only the few PENDING orders, so old orders do not slow down the sweep.
+        # This index contains only the few PENDING orders, so old orders do not slow down the sweep.
         Index(
             "ix_orders_pending_deadline_at",
             "deadline_at",
@@ -133,7 +134,7 @@ class CancellationRow(Model):
 
     __tablename__ = "cancellations"
 
-    # Without a foreign key, which could not be added without locking the orders.
+    # There is no foreign key, because adding one would lock the orders.
     order_id: Mapped[UUID] = mapped_column(primary_key=True)
     reason: Mapped[str]
     cancelled_by: Mapped[str] = mapped_column(comment="The operator's account name.")
@@ -145,17 +146,17 @@ class ShipmentRow(Model):
 
     __tablename__ = "shipments"
 
-    # Without a foreign key, as for the cancellations.
+    # There is no foreign key, for the same reason as in the cancellations.
     order_id: Mapped[UUID] = mapped_column(primary_key=True)
     shipped_by: Mapped[str] = mapped_column(comment="The operator's account name.")
     shipped_at: Mapped[datetime]
 
 
 class IdempotencyKey(Model):
-    """A client's identifier of a request to place an order; deleted by `retention`."""
+    """A client's identifier of a request to place an order, which `retention` deletes."""
 
     __tablename__ = "idempotency_keys"
-    # For retention.
+    # An index for the retention.
     __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
 
     api_key: Mapped[str] = mapped_column(
@@ -165,7 +166,7 @@ class IdempotencyKey(Model):
     )
     key: Mapped[str] = mapped_column(primary_key=True)
     fingerprint: Mapped[str] = mapped_column(comment="SHA-256 of what the request asked for.")
-    # Deferred: the key is claimed before its order is inserted.
+    # The constraint is deferred, because the key is claimed before its order is inserted.
     order_id: Mapped[UUID] = mapped_column(
         ForeignKey("orders.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED"),
         index=True,

@@ -38,7 +38,7 @@ _CONFIRM = Statement(
 
 
 def lock(session: Session, ids: Collection[UUID]) -> dict[UUID, tuple[Order, int]]:
-    """Lock the existing orders, and return each with the sequence of its last event."""
+    """Lock the existing orders, and return each with the sequence number of its last event."""
     rows = _LOCK.run(session, list(ids))
     return {order.id: (order, row.sequence) for row in rows for order in [_order(row)]}
 
@@ -46,7 +46,7 @@ def lock(session: Session, ids: Collection[UUID]) -> dict[UUID, tuple[Order, int
 def confirm(session: Session, ids: Collection[UUID]) -> datetime:
     """Mark one or more locked orders as CONFIRMED, and return the time of the decision.
 
-    The sequence of each is incremented.
+    The sequence number of each order is incremented.
     """
     times: Sequence[datetime] = _CONFIRM.run(session, list(ids)).scalars().all()
     return times[0]
@@ -55,7 +55,8 @@ def confirm(session: Session, ids: Collection[UUID]) -> datetime:
 def moment(session: Session) -> datetime:
     """Return the time of the database's clock, which sets all times of an order.
 
-    Call it after locking the order, so that a decision never precedes an earlier one.
+    Call it after locking the order, so that the times of decisions are in the order of the
+    decisions.
     """
     now: datetime = session.execute(select(func.statement_timestamp())).scalar_one()
     return now

@@ -31,8 +31,9 @@ def page(
     (query,) = search.queries(criteria, after)
     # One row more than the limit shows whether there is a next page.
     found = query.limit(limit + 1).subquery()
-    # An array, so orders are read by their keys, in the same snapshot as the index. They are sorted
-    # here: to sort them, the planner would read the index of all orders.
+    # The ids are passed as an array, so that orders are read by their keys, in the same snapshot as
+    # the index. They are sorted in Python, because the planner would read the index of all orders
+    # to sort them.
     ids = func.array(select(found.c.id).scalar_subquery())
     rows = sorted(
         session.scalars(select(OrderRow).where(OrderRow.id == func.any(ids))),

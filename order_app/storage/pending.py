@@ -49,8 +49,8 @@ def undecided(session: Session, *, older_than: timedelta, limit: int) -> list[Su
     At most `limit` orders are returned. Ages are compared with the database's clock.
     """
     bounded_scan.by_index(session)
-    # Each is one range of an index, from its start. As in a search, rows are compared: otherwise
-    # the planner may scan all orders by their time.
+    # Each query reads one range of an index, from its start. As in a search, rows are compared;
+    # otherwise, the planner might scan all orders by their time.
     old = (
         select(*COLUMNS)
         .where(

@@ -20,19 +20,20 @@ from order_app.domain import Status, reason_of, status_of
 from order_app.storage.models import OrderRow
 from order_app.use_cases import Position
 
-#: A query of the columns below.
+#: A query that selects the columns below.
 Query = Select[*tuple[Any, ...]]
 
-#: The newest orders of one address that a search for a status examines. A customer has fewer.
+#: Maximum number of orders of one address, from the newest, that a search for a status examines. A
+#: customer has fewer orders.
 SCANNED = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Criteria:
-    """Criteria that an order must meet; an empty criterion is met by all orders.
+    """Criteria that an order must meet. Every order meets an empty criterion.
 
-    `since` is inclusive and `until` is exclusive; both are compared with the time at which the
-    order was placed.
+    `since` is inclusive, and `until` is exclusive. Both refer to the time at which the order was
+    placed.
     """
 
     statuses: tuple[Status, ...] = ()
@@ -80,7 +81,7 @@ COLUMNS = (
 def search(
     session: Session, criteria: Criteria, *, limit: int, after: Position | None = None
 ) -> list[Summary]:
-    """Return the orders that meet the criteria and follow `after`, newest first, at most `limit`.
+    """Return up to `limit` orders that meet the criteria and follow `after`, newest first.
 
     If an address has more than `SCANNED` orders, only the newest are searched for a status.
     """
@@ -149,7 +150,7 @@ def _range(
 ) -> Query:
     """Return the orders with this value of an indexed column, newest first.
 
-    The bounds are compared as whole rows, and no column is compared for equality. Only the index
+    The bounds are compared as complete rows, and no column is compared for equality. Only the index
     that begins with the column has this order, regardless of the planner's statistics.
     """
     columns = (OrderRow.created_at, OrderRow.id)

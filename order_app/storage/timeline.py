@@ -21,9 +21,10 @@ from order_app.declaration import ORDER
 class Entry:
     """An event of the timeline, with its publication or its handling.
 
-    For an event of this service: when it was recorded and published, or why the broker returned it.
-    For an event of another service: when it was handled here, and in how many attempts.
-    `handled_by` names the services that replied to it, or this service if the event is another's.
+    An event of this service has the times at which it was recorded and published, or the reason why
+    the broker returned it. An event of another service has the time at which it was handled here,
+    and the number of attempts. `handled_by` names the services that replied to an event of this
+    service, or this service if the event is from another service.
     """
 
     id: UUID

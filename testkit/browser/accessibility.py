@@ -2,7 +2,7 @@
 
 from playwright.sync_api import Page
 
-#: Returns each text whose contrast is below level AA: 4.5, or 3 for large text.
+#: A script that returns each text whose contrast is below level AA: 4.5, or 3 for large text.
 _CONTRAST = """() => {
   const parse = (text) => {
     const numbers = text.match(/-?[\\d.]+(e-?\\d+)?/g)?.map(Number) ?? [0, 0, 0, 0];
@@ -48,7 +48,7 @@ _CONTRAST = """() => {
   return found;
 }"""
 
-#: Returns each field without a label, and each link and button without a name.
+#: A script that returns each field without a label, and each link and button without a name.
 _NAMES = """() => {
   const named = (element) =>
     element.getAttribute("aria-label") || element.getAttribute("aria-labelledby") ||
@@ -61,11 +61,12 @@ _NAMES = """() => {
 _VISIBLE = """[...document.querySelectorAll("a[href], button, input:not([type=hidden]), select,"
     + " textarea, summary, [tabindex='0']")].filter((each) => each.checkVisibility())"""
 
-#: Returns the names of the elements that can be used.
+#: A script that returns the names of the elements that a user can operate.
 _CONTROLS = f"""() => {_VISIBLE}.map((each) =>
   (each.getAttribute("aria-label") || each.textContent || each.id).trim().slice(0, 40))"""
 
-#: Returns the position of the focused element among them: a live page replaces elements.
+#: A script that returns the position of the focused element among them, because a live page
+#: replaces elements.
 _FOCUSED = f"() => {_VISIBLE}.indexOf(document.activeElement)"
 
 _OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -97,6 +98,6 @@ def unreachable_controls(page: Page) -> list[str]:
 
 
 def overflow(page: Page) -> int:
-    """Return the pixels by which the page is wider than its window."""
+    """Return the number of pixels that the page is wider than its window."""
     pixels: int = page.evaluate(_OVERFLOW)
     return pixels

@@ -25,7 +25,8 @@ def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=executable(),
-            # Its sandbox does not run as root, or in a container. It loads only the console.
+            # Chromium's sandbox does not run as root or in a container. The browser loads only the
+            # console.
             chromium_sandbox=False,
             args=["--disable-dev-shm-usage", "--font-render-hinting=none"],
         )

@@ -31,7 +31,7 @@ _SECONDS, _FAILING = 150, 60
 #: Seconds after which the broker has counted messages, and their rates.
 _COUNTED = 15
 
-#: Messages per second of the redrive, slow enough for a picture of its progress.
+#: Rate of the redrive in messages per second, which is slow enough for a picture of its progress.
 _RATE = "4"
 
 _DESKTOP, _PHONE = ViewportSize(width=1280, height=1020), ViewportSize(width=390, height=844)
@@ -60,7 +60,7 @@ def main(state: Path, seconds: int) -> None:
         log_in(page, "operator", password(stack))
         _fail(stack)
         with _orders(stack):
-            # Until the broker has counted the orders that are processed again.
+            # Wait until the broker has counted the orders that are processed again.
             time.sleep(_COUNTED)
             _take_all(page)
 

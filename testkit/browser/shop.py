@@ -28,7 +28,7 @@ def shop(servers: Infrastructure, databases: Databases, directory: Path) -> Iter
                 servers, databases, {"DATABASE_SUFFIX": suffix}, vhost, mailbox, directory
             ) as stack,
         ):
-            # Without a limit of parked events, after which the inventory would pause itself.
+            # The limit of parked events is off, because beyond it the inventory would pause itself.
             stack.extra |= {
                 "BUG": str(directory / "bug"),
                 "DATABASE_SUFFIX": suffix,

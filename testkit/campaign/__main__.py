@@ -26,7 +26,7 @@ from testkit.servers.databases import Databases
 from testkit.servers.infrastructure import Infrastructure, infrastructure
 from testkit.servers.vhosts import fresh_vhost
 
-#: Seeds within which a planted bug must be found.
+#: Number of seeds within which a planted bug must be found.
 _SEEDS = 5
 
 

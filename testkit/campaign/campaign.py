@@ -22,10 +22,10 @@ from testkit.campaign.verdict import Verdict
 from testkit.eventually import eventually
 from testkit.processes.stack import Stack
 
-#: Orders per second.
+#: Rate of the orders, per second.
 _RATE = 10.0
 
-#: Maximum number of orders, as a multiple of those in the plan: faults may take longer.
+#: Maximum number of orders, as a multiple of the planned number, because faults may take longer.
 _MOST = 8
 
 #: The numbers of the orders that are placed before and after all faults.
@@ -34,10 +34,10 @@ _FIRST, _LAST = 1_000_000, 2_000_000
 #: The minimum and the maximum number of faults in a run.
 _FAULTS = (5, 8)
 
-#: Seconds; one of these values is the deadline of all orders of a run.
+#: Deadlines in seconds, of which one applies to all orders of a run.
 _DEADLINES = (15, 900)
 
-#: Units that the warehouse receives: KETTLE is out of stock after some orders.
+#: The units that the warehouse receives. KETTLE is out of stock after some orders.
 _STOCK = {"TEA": 100_000, "KETTLE": 20}
 
 #: Seconds between two actions of the nemesis.
@@ -69,7 +69,7 @@ class Campaign:
         self._rng = Random(self.plan.seed)
         self._system = System(self.stack)
         self._verdict = Verdict(self.plan.seed)
-        #: The evidence for the verdict; None before the end of the run, or if it could not be read.
+        #: The evidence for the verdict. None before the end of the run, or if it could not be read.
         self.evidence: Evidence | None = None
 
     def run(self) -> Verdict:
@@ -202,9 +202,9 @@ def _recoveries(evidence: Evidence) -> list[tuple[str, float]]:
 
 
 def of_names(text: str) -> tuple[str, ...]:
-    """Return the names of faults in a text like `kill,clock`; all of them if it is empty.
+    """Return the names of faults in a text like `kill,clock`, or all names if it is empty.
 
-    Raises `ValueError` naming the first unknown one.
+    Raises `ValueError` with the first unknown name.
     """
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:

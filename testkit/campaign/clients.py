@@ -1,4 +1,4 @@
-"""Clients in an open loop: each request is sent when it is due, even if earlier ones still run."""
+"""Clients in an open loop, which send a request when it is due, without awaiting responses."""
 
 import threading
 import time
@@ -16,17 +16,17 @@ from testkit.processes.stack import Stack
 #: there are never more.
 _CLIENTS = 128
 
-#: Seconds for a response, within which every request must end.
+#: Maximum seconds for a response, within which every request must end.
 _TIMEOUT = 10.0
 
-#: Attempts of a request with an idempotency key, and seconds between them.
+#: Number of attempts of a request with an idempotency key, and seconds between two attempts.
 _ATTEMPTS, _PAUSE = 8, 1.0
 
-#: An order may be shipped once this many orders were placed after it, because it is then most
+#: Number of orders that are placed after an order before it may be shipped, because it is then most
 #: likely decided.
 _SHIPPED_AFTER = 20
 
-#: Of several attempts, the first of these outcomes is that of the request.
+#: Outcomes by precedence: if a request has several attempts, its outcome is the first of these.
 _STRONGEST = (Outcome.OK, Outcome.UNKNOWN, Outcome.FAILED)
 
 #: The domain of the customers' addresses.
@@ -50,7 +50,7 @@ class Clients:
 
     @contextmanager
     def ordering(self, most: int) -> Iterator[None]:
-        """Place orders during the block, at most `most`; at its end, wait for the responses."""
+        """Place at most `most` orders during the block, and wait for the responses at its end."""
         ended = threading.Event()
         sent: list[Future[Request]] = []
         with ThreadPoolExecutor(_CLIENTS) as threads:
@@ -73,7 +73,7 @@ class Clients:
             request.result()
 
     def order(self, number: int) -> Request:
-        """Place the order with this number, and perhaps cancel it, or ship an earlier one."""
+        """Place the order with this number, and perhaps cancel it, or ship an earlier order."""
         rng = Random(f"{self._seed}/{number}")
         placed = self._place(number, rng)
         choice = rng.random()

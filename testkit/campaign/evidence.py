@@ -28,7 +28,7 @@ from testkit.processes.stack import Stack
 from testkit.servers.vhosts import Vhost
 from testkit.system.ledger_settings import ledger_settings
 
-#: Limits of the ledger, in seconds: the search of the queues takes about fifteen.
+#: Limits of the ledger in seconds. The search of the queues takes about fifteen.
 _EFFORT = Effort(pause=0.0, settling=10.0, search=90.0)
 
 #: Seconds to wait for the next messages of the stream, which are known to exist.
@@ -67,7 +67,7 @@ class StoredOrder:
     total: int
     deadline_at: float
     decided_at: float | None
-    #: The quantity of each SKU.
+    #: The quantity of each SKU in the order.
     lines: Mapping[str, int]
 
 
@@ -102,11 +102,12 @@ class Evidence:
     injected: Sequence[Injection]
     #: The units of each SKU that the warehouse received.
     received: Mapping[str, int]
-    #: Events that faults have sent again, and starts of the mailer after its first one.
+    #: Number of events that faults have sent again, and number of starts of the mailer after the
+    #: first.
     resent: int
     mailer_restarts: int
     orders: Sequence[StoredOrder]
-    #: By outbox, in the order in which they were recorded.
+    #: The events by outbox, in the order in which they were recorded.
     events: Sequence[StoredEvent]
     #: The messages of the stream, the oldest first.
     published: Sequence[Event]
@@ -117,7 +118,7 @@ class Evidence:
     notifications: Sequence[Mail]
     #: The number of emails that arrived with each Message-ID.
     mails: Mapping[str, int]
-    #: Placed, confirmed, revenue, rejected and cancelled, by the analytics service.
+    #: The analytics service's figures: placed, confirmed, revenue, rejected and cancelled.
     figures: tuple[int, ...]
     accounts: Sequence[Account]
     disagreements: Disagreements

@@ -14,9 +14,9 @@ class Fault:
     name: ClassVar[str]
     #: The minimum and the maximum seconds between `inject` and `heal`.
     hold: ClassVar[tuple[float, float]] = (1.0, 6.0)
-    #: The programs and servers that it affects: no other fault affects them at the same time.
+    #: The programs and servers that it affects. No other fault affects them at the same time.
     targets: frozenset[str]
-    #: The detail that distinguishes it from others of its kind.
+    #: The detail that distinguishes it from other faults of its kind.
     detail: str = ""
 
     def __init__(self, system: System, rng: Random) -> None:
@@ -41,10 +41,10 @@ class Fault:
         raise NotImplementedError
 
     def advance(self) -> None:
-        """Continue the fault; called several times a second until it is healed."""
+        """Continue the fault. Called several times a second until the fault is healed."""
 
     def heal(self) -> None:
-        """End the fault; its consequences remain."""
+        """End the fault. Its consequences remain."""
 
 
 class ProgramFault(Fault):

@@ -28,13 +28,14 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A request with all its attempts; times are seconds since the epoch."""
+    """A request with all its attempts. Times are in seconds since the epoch."""
 
     action: Action
     outcome: Outcome
-    #: Unique for each order that is placed.
+    #: The customer's address, which is unique for each order that is placed.
     email: str = ""
-    #: Known after a placement that is OK, and before every other request.
+    #: The id of the order, which is known after a placement that is OK, and before every other
+    #: request.
     order_id: str = ""
     #: The statuses of the responses, in order; 0 for an attempt without a response.
     statuses: tuple[int, ...] = ()

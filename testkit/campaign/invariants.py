@@ -19,17 +19,17 @@ _NAMED = 5
 #: sweep waits for four seconds, and a program may take ten to start on a busy machine.
 _LATEST, _RETURN = 5.0, 14.0
 
-#: Messages for each event, and messages beyond that for each fault: two full batches of a relay,
-#: which are sent again if their confirms or marks are lost.
+#: Maximum number of messages for each event, and number of additional messages for each fault: two
+#: full batches of a relay, which are sent again if their confirms or marks are lost.
 _MESSAGES, _AGAIN = 1.1, 1_000
 
-#: Where an event may be at rest, if it is not missing.
+#: The places in which an event may be at rest, if it is not missing.
 _AT_REST = {Place.HANDLED, Place.PARKED, Place.MISSING}
 
 #: The program and the server that the sweep of overdue orders needs.
 _SWEEP = {"order-relay", DATABASE}
 
-#: Maximum number of emails that a mailer sends at the same time: its connections.
+#: Maximum number of emails that a mailer sends at the same time, over as many connections.
 _SENDING = 8
 
 
@@ -39,7 +39,7 @@ class Kind(StrEnum):
     LOST = "lost"
     DOUBLED = "doubled"
     STUCK = "stuck"
-    #: In a wrong order, or a wrong response.
+    #: The events are in the wrong order, or a response is wrong.
     WRONG = "wrong"
 
 
@@ -59,7 +59,7 @@ Invariant = Callable[[Evidence], Iterator[Violation]]
 
 
 def each_request_has_its_order(evidence: Evidence) -> Iterator[Violation]:
-    """I1: a placement that is OK is one order, an unknown one is one or none, a failed one none."""
+    """I1: an OK placement made one order, an unknown placement at most one, a failed one none."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for order in evidence.orders:
         found[order.email].append(order.id)
@@ -115,7 +115,7 @@ def each_event_has_its_place(evidence: Evidence) -> Iterator[Violation]:
 
 
 def the_stock_matches_the_orders(evidence: Evidence) -> Iterator[Violation]:
-    """I4: reserved units are those of CONFIRMED orders, and shipped units have been deducted."""
+    """I4: reserved units belong to CONFIRMED orders, and shipped units have been deducted."""
     held, shipped = _pieces(evidence, Status.CONFIRMED), _pieces(evidence, Status.SHIPPED)
     for sku, received in evidence.received.items():
         on_hand, reserved = evidence.levels.get(sku, (0, 0))
@@ -172,7 +172,7 @@ def sequences_rise(evidence: Evidence) -> Iterator[Violation]:
 
 
 def the_figures_equal_a_recount(evidence: Evidence) -> Iterator[Violation]:
-    """I7: the analytics' figures equal those of the orders."""
+    """I7: the analytics' figures equal the figures of the orders."""
     kept = [o for o in evidence.orders if o.status in (Status.CONFIRMED, Status.SHIPPED)]
     cancelled = [o for o in evidence.orders if o.status == Status.CANCELLED]
     rejected = sum(order.reason == Reason.OUT_OF_STOCK for order in cancelled)
@@ -200,14 +200,14 @@ def responses_are_polite(evidence: Evidence) -> Iterator[Violation]:
 
 
 def messages_are_bounded(evidence: Evidence) -> Iterator[Violation]:
-    """I11: the number of messages is that of the events, except after faults."""
+    """I11: the number of messages equals the number of events, except after faults."""
     limit = _MESSAGES * len(evidence.events) + evidence.resent + _AGAIN * len(evidence.injected)
     if len(evidence.published) > limit:
         text = f"{len(evidence.published)} messages of {len(evidence.events)} events"
         yield Violation("I11", Kind.DOUBLED, text)
 
 
-#: Valid at any time.
+#: The invariants that hold at any time.
 ALWAYS: tuple[Invariant, ...] = (
     each_request_has_its_order,
     each_change_is_kept,
@@ -218,7 +218,7 @@ ALWAYS: tuple[Invariant, ...] = (
     messages_are_bounded,
 )
 
-#: Valid at rest.
+#: The invariants that hold at rest.
 AT_REST: tuple[Invariant, ...] = (
     each_event_has_its_place,
     the_stock_matches_the_orders,

@@ -11,12 +11,12 @@ from testkit.campaign.campaign import Plan
 from testkit.campaign.verdict import Verdict
 from testkit.servers.workers import become
 
-#: Runs plans one after the other, in the process with this number.
+#: A function that runs plans one after the other, in the process with this number.
 Work = Callable[[Iterator[Plan], int], Iterable[Verdict]]
 
 
 def verdicts(plans: Iterable[Plan], work: Work, jobs: int) -> Generator[Verdict, None, None]:
-    """Yield the verdict on each plan as soon as it is known; `jobs` plans run at the same time.
+    """Yield the verdict on each plan as soon as it is known. `jobs` plans run at the same time.
 
     Raises `RuntimeError` if one of the processes has exited.
     """

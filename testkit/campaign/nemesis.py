@@ -10,7 +10,7 @@ from testkit.campaign.fault import Fault
 from testkit.campaign.faults import FAULTS
 from testkit.campaign.system import System
 
-#: The share of the orders after which the first fault starts, and the last one.
+#: The shares of the orders after which the first and the last fault start.
 _FIRST, _LAST = 0.05, 0.85
 
 
@@ -23,7 +23,7 @@ class Injection:
     due_after: int
     began: float = 0.0
     ended: float = 0.0
-    #: `time.monotonic()` from which it is healed.
+    #: The time (`time.monotonic()`) from which the fault is healed.
     _until: float = 0.0
 
     def inject(self) -> None:
@@ -45,12 +45,12 @@ class Injection:
 
 @dataclass
 class Nemesis:
-    """The faults of a campaign. Those that affect different targets may overlap."""
+    """The faults of a campaign. Faults that affect different targets may overlap."""
 
     system: System
-    #: In the order in which they are due.
+    #: The planned faults, in the order in which they are due.
     plan: Sequence[Injection]
-    #: In the order in which they were injected.
+    #: The injected faults, in the order of their injection.
     injected: list[Injection] = field(default_factory=list)
     _waiting: list[Injection] = field(default_factory=list)
     _active: list[Injection] = field(default_factory=list)
@@ -81,12 +81,13 @@ class Nemesis:
         return not (self._waiting or self._active)
 
     def act(self, orders: int) -> None:
-        """Heal and inject the faults due after this number of orders; call this repeatedly."""
+        """Heal and inject the faults due after this number of orders. Call this repeatedly."""
         for injection in list(self._active):
             injection.fault.advance()
             if injection.is_over:
                 self._heal(injection)
-        # In the order of the plan, so that the seed also decides which fault waits.
+        # Faults are injected in the order of the plan, so that the seed also determines which fault
+        # waits.
         if self._waiting and orders >= (first := self._waiting[0]).due_after:
             busy = {target for each in self._active for target in each.fault.targets}
             if not busy & first.fault.targets:
@@ -96,7 +97,7 @@ class Nemesis:
                 first.inject()
 
     def heal(self) -> None:
-        """End every fault immediately, and inject no more; for a run that has failed."""
+        """End every fault immediately, and inject no more, because the run has failed."""
         self._waiting.clear()
         for injection in list(self._active):
             # This fault may have caused the failure.

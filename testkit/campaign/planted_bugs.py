@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-#: The programs that a bug is planted in, by the bug's name.
+#: The programs in which a bug is planted, by the bug's name.
 BUGS: Mapping[str, tuple[str, ...]] = {
     "mark_before_confirm": ("order-relay", "inventory-relay"),
     "ack_before_commit": ("order-worker", "inventory-worker", "notification-worker"),
@@ -18,7 +18,7 @@ REVEALING: Mapping[str, tuple[str, ...]] = {
 
 
 def modules_of(bug: str) -> Mapping[str, str]:
-    """Return the modules that replace those of programs; none without a bug."""
+    """Return the modules that replace the programs' modules, or none without a bug."""
     return {
         program: f"testkit.programs.planted.{program.replace('-', '_')}"
         for program in BUGS.get(bug, ())

@@ -1,4 +1,4 @@
-"""The state of rest: every program is healthy, and every event has been sent and handled."""
+"""The state of rest, in which every program is healthy, and every event is sent and handled."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,8 +11,8 @@ from testkit.eventually import eventually
 from testkit.processes.stack import RETRY_TIERS
 from testkit.servers.vhosts import Vhost
 
-#: Seconds without progress after which a system is stuck: longer than the lease of a killed
-#: mailer's claims (60), and than any backoff.
+#: Seconds without progress after which a system is stuck. This is longer than any backoff, and than
+#: the lease of a killed mailer's claims (60 seconds).
 PATIENCE = 120.0
 
 #: Seconds between two checks, so that checking does not load the machine.
@@ -29,7 +29,7 @@ SELECT count(*) FROM notifications
 WHERE status = 'PENDING' AND next_attempt_at < now() + interval '10 minutes'
 """
 
-# A reader applies the stream in sequence, so the last events are enough.
+# A reader applies the stream in order, so the last events are sufficient.
 _LAST = "SELECT concat(event_id, ' ', type) FROM outbox ORDER BY id DESC LIMIT 20"
 _APPLIED = "SELECT event_id FROM inbox WHERE event_id = ANY(:ids)"
 

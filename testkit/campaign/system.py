@@ -15,7 +15,7 @@ from deploy.local.processes.programs import Health
 from testkit.network.proxy import Proxy
 from testkit.processes.stack import Stack
 
-#: The programs of a campaign, in start order: all but the console and monitoring.
+#: The programs of a campaign, in the order of their start: all except the console and monitoring.
 PROGRAMS = tuple(
     program.name
     for program in programs.PROGRAMS
@@ -68,7 +68,7 @@ class System:
             self.stack.wait_until_healthy(name)
 
     def close(self) -> None:
-        """Close the proxies; the stack kills the processes."""
+        """Close the proxies. The stack kills the processes."""
         self._resources.close()
 
     def launch(self, program: str, name: str) -> None:
@@ -80,7 +80,7 @@ class System:
         self.stack.launch(program, self.modules.get(program), alias=name)
 
     def kill(self, name: str, *, keep_down: bool = False) -> None:
-        """Kill a process and its children; `keep_down` prevents its next start until `release`."""
+        """Kill a process and its children. `keep_down` prevents its next start until `release`."""
         if keep_down:
             self._held.add(name)
         if self.stack.is_running(name):
@@ -92,7 +92,7 @@ class System:
         self._held.discard(name)
 
     def remove(self, name: str) -> None:
-        """Kill a process that was started in addition, and remove it from the system."""
+        """Kill an additional process, and remove it from the system."""
         self.kill(name, keep_down=True)
         self._held.discard(name)
         self._programs.pop(name, None)
@@ -110,7 +110,7 @@ class System:
                 self.stack.signal(name, signal.SIGTERM)
 
     def supervise(self) -> None:
-        """Start each process again that has exited and that no fault keeps down."""
+        """Restart each process that has exited and that no fault keeps down."""
         now = time.monotonic()
         for name, program in list(self._programs.items()):
             is_due = name not in self._held and now >= self._next_start[name]
@@ -135,7 +135,7 @@ class System:
             supervising.join()
 
     def is_healthy(self, name: str) -> bool:
-        """Return whether a process runs and, if it has a health file, whether that is fresh."""
+        """Return whether a process runs, and whether its health file, if any, is fresh."""
         if not self.stack.is_running(name):
             return False
         has_file = name in CONNECTED and name != "beat"
@@ -146,7 +146,7 @@ class System:
         return [name for name in PROGRAMS if not self.is_healthy(name)]
 
     def proxied(self, name: str) -> Proxy:
-        """Return the proxy between a program and the broker; only before the program starts."""
+        """Return the proxy between a program, which must not run yet, and the broker."""
         if name not in self._proxies:
             proxy = self._proxies[name] = Proxy(self.stack.vhost.amqp_port)
             self._resources.callback(proxy.stop)

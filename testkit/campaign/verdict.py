@@ -1,4 +1,4 @@
-"""The verdict on a campaign, and the totals of several."""
+"""The verdict on a campaign, and the totals of several campaigns."""
 
 import math
 from collections import Counter, defaultdict
@@ -11,7 +11,7 @@ from testkit.campaign.situations import SITUATIONS
 
 @dataclass
 class Verdict:
-    """The result of one seed; without violations, every invariant holds."""
+    """The result of one seed. Without violations, every invariant holds."""
 
     seed: int
     orders: int = 0
@@ -21,7 +21,8 @@ class Verdict:
     seen: Counter[str] = field(default_factory=Counter)
     #: The duration of each part of the campaign.
     seconds: dict[str, float] = field(default_factory=dict)
-    #: By the kind of fault: seconds from the end of each fault to the next decision about an order.
+    #: The seconds from the end of each fault to the next decision about an order, by the kind of
+    #: fault.
     recoveries: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def line(self) -> str:

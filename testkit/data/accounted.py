@@ -45,7 +45,7 @@ class AccountedSystem:
         return ids
 
     def handle(self, service: Service, count: int | None = None) -> None:
-        """Handle the ready messages of a service's queue, or `count` of them, the oldest first."""
+        """Handle the ready messages of a service's queue, or the oldest `count` of them."""
         with self.broker.connect() as connection:
             channel = connection.channel()
             while (count is None or count > 0) and (
@@ -63,12 +63,12 @@ class AccountedSystem:
             first_delivery(session, event, attempts=1)
 
     def handle_all(self) -> None:
-        """Handle the ready messages of all queues, and read the whole stream."""
+        """Handle the ready messages of all queues, and read the entire stream."""
         self.handle_queues()
         self.read_stream()
 
     def handle_queues(self, *, but: Service | None = None) -> None:
-        """Handle the ready messages of the queues of all services but one."""
+        """Handle the ready messages of the queues of all services except one."""
         for service in SERVICES:
             if service.consumes and service is not but:
                 self.handle(service)
@@ -79,7 +79,7 @@ class AccountedSystem:
             self.deliver(ANALYTICS, sent)
 
     def move(self, service: Service, key: str, count: int) -> list[str]:
-        """Move messages from a service's queue to its parking lot or a tier; return their ids."""
+        """Move messages from a service's queue to its parking lot or a tier. Return their ids."""
         ids = []
         with self.broker.connect(confirm_publish=True) as connection:
             channel = connection.channel()

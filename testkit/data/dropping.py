@@ -1,4 +1,4 @@
-"""A service whose queue drops events: its published and its handled events."""
+"""A service whose queue drops events, with its published and its handled events."""
 
 import json
 from collections import Counter
@@ -113,7 +113,7 @@ def outgoing(event: Event) -> Outgoing:
 
 
 def publish(publisher: ConfirmingPublisher, *events: Event) -> None:
-    """Publish events as a relay does; the broker must confirm every one."""
+    """Publish events as a relay does. The broker must confirm every event."""
     report = publish_and_settle(publisher, map(outgoing, events))
     assert (report.error, report.refused, report.returned) == (None, set(), {})
     assert report.confirmed == {event.id for event in events}

@@ -24,12 +24,13 @@ class History:
     """The rows of a table: SQL for each column, in terms of a row's number `n` and time `at`."""
 
     columns: Mapping[str, str]
-    #: The columns that differ in a row that waits for the service. Empty: rows of this table never
-    #: wait.
+    #: The columns that differ in a row that waits for the service. If it is empty, rows of this
+    #: table never wait.
     waiting: Mapping[str, str] = field(default_factory=dict)
 
 
-#: A table with a fixed number of rows: it remains in the state after the migrations.
+#: The definition of a table with a fixed number of rows, which remains in the state after the
+#: migrations.
 FIXED = History({})
 
 _ID, _KEY = "gen_random_uuid()", "gen_random_uuid()::text"
@@ -272,7 +273,7 @@ class Histories:
     @contextmanager
     def _filling(self) -> Iterator[Connection]:
         with self._engine.begin() as connection:
-            # Without triggers: they require rows of other tables, and prevent deletions.
+            # Triggers are off, because they require rows of other tables, and prevent deletions.
             connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
             # Until a commit is on disk, the rows that it deletes are not marked as dead.
             connection.exec_driver_sql("SET LOCAL synchronous_commit = on")

@@ -66,7 +66,7 @@ class Meter:
         for connection in self.connections:
             if not connection.closed:
                 with connection.cursor() as cursor:
-                    # Otherwise a backend reports its counts only after seconds.
+                    # Without this call, a backend reports its counts only after seconds.
                     cursor.execute("SELECT pg_stat_force_next_flush()")
                 connection.rollback()
         eventually(self._require_all_reported)

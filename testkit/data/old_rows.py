@@ -10,7 +10,7 @@ from sqlalchemy import Select, insert, select
 from eventbus.database.db import Sessions, transaction
 from eventbus.outbox.table import outbox
 
-#: Days that rows are kept.
+#: Days for which rows are kept.
 LIMIT = 10
 
 OLD, YOUNG = timedelta(days=LIMIT, hours=1), timedelta(days=LIMIT, hours=-1)

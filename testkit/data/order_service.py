@@ -42,7 +42,7 @@ def place(sessions: Sessions, *, seconds: float = 900, key: str | None = None) -
 def place_in(
     session: Session, placement: Placement, *, seconds: float = 900, key: str | None = None
 ) -> Order:
-    """Place an order in a transaction; return it, or the earlier order with the same key."""
+    """Place an order in a transaction. Return it, or the earlier order with the same key."""
     deadline, cause = timedelta(seconds=seconds), Cause(traceparent=TRACE)
     new = use_cases.new_order(placement, deadline=deadline, cause=cause, key=key)
     placed = intake.write(session.connection(), [new])

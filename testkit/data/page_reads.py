@@ -1,4 +1,4 @@
-"""The pages that statements read: a cost that does not depend on the load of the machine."""
+"""The number of pages that statements read, which does not depend on the machine's load."""
 
 import json
 from collections.abc import Iterator

@@ -60,7 +60,7 @@ class Warehouse:
         deliver(self.sessions, HANDLERS, *events)
 
     def handle_or_each(self, *events: Event) -> None:
-        """Handle events in one batch, or each alone after a transient error, as a worker does."""
+        """Handle events in one batch or, after a transient error, one by one, as a worker does."""
         try:
             self.handle(*events)
         except Transient:

@@ -42,7 +42,7 @@ DATA = st.one_of(
     st.builds(events.StockRejected, reason=TEXTS, shortages=SHORTAGES),
     st.builds(events.StockReleased, lines=HELD),
 )
-#: The times of valid events are between these.
+#: The earliest and the latest time of valid events.
 YEARS = (datetime(1970, 1, 2), datetime(8999, 12, 30))  # noqa: DTZ001 - hypothesis adds zones
 
 ZONES = st.one_of(st.just(UTC), st.just(timezone(timedelta(hours=5, minutes=30))))

@@ -15,7 +15,7 @@ from testkit.servers.workers import own_ports
 
 
 class Mailbox:
-    """The received emails, and the reply to the next one."""
+    """The received emails, and the reply to the next email."""
 
     def __init__(self) -> None:
         self.messages: list[EmailMessage] = []
@@ -43,7 +43,7 @@ class Mailbox:
 
     def start(self) -> None:
         """Listen, on the same port as before."""
-        # It logs five lines for each email.
+        # aiosmtpd logs five lines for each email.
         logging.getLogger("mail.log").setLevel(logging.WARNING)
         self._controller = Controller(self, hostname=self.host, port=self.port)
         self._controller.start()
@@ -55,7 +55,7 @@ class Mailbox:
             self._controller = None
 
     def refuse(self, code: int, text: str) -> None:
-        """Reply to every email with this from now on."""
+        """Reply to every email with this text from now on."""
         self._reply = f"{code} {text}"
 
     def accept(self) -> None:
@@ -63,7 +63,7 @@ class Mailbox:
         self._reply = None
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        """Store or reject one email; called by aiosmtpd."""
+        """Store or reject one email. Called by aiosmtpd."""
         await asyncio.sleep(self.delay)
         if self._reply:
             return self._reply

@@ -42,7 +42,7 @@ def mailing(mailer: Delivery) -> Iterator[None]:
 
 
 def first_content(answer: Any) -> Answers:
-    """Return replies: this reply to the first content, and acceptance of all others."""
+    """Return replies that consist of this reply to the first content, and of acceptances."""
     first: list[str] = []
 
     def answers(message_id: str) -> Any:

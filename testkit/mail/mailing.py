@@ -57,7 +57,7 @@ def delivery(sessions: Sessions, *transports: Transport, max_attempts: int = 230
 
 def deliver_all(delivery: Delivery, *, seconds: float = 0.2) -> None:
     """Send the due emails, and wait until sending has ended."""
-    # On a busy machine a slice may end before the first email: allow a few more.
+    # On a busy machine, a slice may end before the first email, so a few more are allowed.
     for _ in range(5):
         delivery.deliver(time.monotonic() + seconds)
         delivery.finish(within=60)
@@ -66,7 +66,8 @@ def deliver_all(delivery: Delivery, *, seconds: float = 0.2) -> None:
             if not mails.anything_due():
                 return
         finally:
-            # Otherwise the garbage collector closes its connection during another test.
+            # Without this call, the garbage collector would close the connection during another
+            # test.
             mails.release()
 
 
@@ -88,7 +89,7 @@ def record(sessions: Sessions, *kinds: str, order_id: UUID | None = None, **valu
 
 
 def rows(sessions: Sessions) -> list[Notification]:
-    """Return all emails in the sequence in which they were recorded."""
+    """Return all emails in the order in which they were recorded."""
     with transaction(sessions) as session:
         return list(session.scalars(select(Notification).order_by(Notification.id)))
 

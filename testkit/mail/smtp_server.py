@@ -51,7 +51,7 @@ _DEFAULT: Answers = {
 
 
 class SmtpServer(socketserver.ThreadingTCPServer):
-    """A server for any number of clients; `answers` may be changed while it runs."""
+    """A server for any number of clients. `answers` may be changed while it runs."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -106,7 +106,7 @@ class _Conversation(socketserver.StreamRequestHandler):
                 self._answer(command)
 
     def finish(self) -> None:
-        """Close the connection, including the one that STARTTLS has created."""
+        """Close the connection, including the connection that STARTTLS has created."""
         with suppress(OSError):
             super().finish()
         self.request.close()

@@ -38,7 +38,7 @@ class Step:
 
     function: str
     programs: tuple[str, ...]
-    #: The local part of the customer's address, which decides how the inventory's handler fails.
+    #: The local part of the customer's address, which determines how the inventory's handler fails.
     customer: str = "ada"
 
 
@@ -87,7 +87,7 @@ class Cell:
 
     @property
     def module(self) -> str:
-        """The module that replaces that of the program."""
+        """The module that replaces the program's module."""
         return f"testkit.programs.matrix.{self.program.replace('-', '_')}"
 
 
@@ -101,7 +101,7 @@ CELLS = tuple(
 
 
 def sample(count: int, seed: int) -> Sequence[Cell]:
-    """Return `count` cells that the seed selects; the first cells are of different programs."""
+    """Return `count` cells that the seed selects. The first cells are of different programs."""
     shuffled = random.Random(seed).sample(CELLS, len(CELLS))
     firsts = {cell.program: cell for cell in reversed(shuffled)}
     others = [cell for cell in shuffled if cell is not firsts[cell.program]]

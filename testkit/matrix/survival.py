@@ -1,4 +1,4 @@
-"""A cell of the matrix, run: the system survives the interruption, and no invariant is violated."""
+"""The run of a cell: the system survives the interruption, and no invariant is violated."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from testkit.eventually import eventually
 from testkit.matrix.points import REDRIVE, STEPS, Cell, Way
 from testkit.matrix.redrive import Redrive
 
-#: Units that the warehouse receives.
+#: The units that the warehouse receives.
 _STOCK = {"TEA": 1_000_000}
 
 #: Minimum number of orders that are placed before the program is interrupted.
@@ -78,7 +78,7 @@ class Matrix:
         self.system.stack.stock(**_STOCK)
 
     def violations(self, cell: Cell) -> list[str]:
-        """Run a cell; return the violations of invariants after it."""
+        """Run a cell, and return the violations of invariants after it."""
         if cell.program == REDRIVE:
             self._interrupt_redrive(cell)
         else:
@@ -132,15 +132,16 @@ class Matrix:
         system.release(cell.program)
         system.launch(cell.program, cell.program)
         stack.wait_until_healthy(cell.program)
-        # The next start is that of the real program.
+        # The next start runs the real program.
         system.modules = {}
         crash.armed.touch()
 
     @contextmanager
     def _resuming(self, cell: Cell, crash: _Crash, resume: Callable[[], object]) -> Iterator[None]:
-        """Let a suspended process continue after some seconds; wait for that after the block.
+        """Resume a suspended process after some seconds, and wait for this after the block.
 
-        On a separate thread, because the order that the process is handling waits for it.
+        This takes place on a separate thread, because the order that the process is handling waits
+        for the resumption.
         """
         ended = threading.Event()
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import httpx
 
-#: Trusts no certificate. By default, each new client loads all public CA certificates, which takes
-#: longer than its requests.
+#: A TLS context that trusts no certificate. By default, each new client loads all public CA
+#: certificates, which takes longer than its requests.
 _NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def client(**options: Any) -> httpx.Client:
-    """Return a client with these options; it has no connection yet."""
+    """Return a client with these options, which has no connection yet."""
     return httpx.Client(verify=_NO_CERTIFICATES, trust_env=False, **options)
 
 

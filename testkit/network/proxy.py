@@ -27,7 +27,7 @@ class Proxy:
         self._threads[0].start()
 
     def hold_responses(self) -> None:
-        """Hold back the broker's data; the broker still receives everything."""
+        """Hold back the broker's data, while the broker still receives everything."""
         self._responses.clear()
 
     def hold_requests(self) -> None:

@@ -74,7 +74,7 @@ class RawClient:
 
 
 def answer(connection: socket.socket) -> Answer:
-    """Read and return one response; its status is 0 if the server closes the connection instead."""
+    """Read and return one response. Its status is 0 if the server closes the connection."""
     received = b""
     while b"\r\n\r\n" not in received:
         if not (more := connection.recv(65536)):

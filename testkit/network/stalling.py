@@ -29,7 +29,7 @@ class StallingProxy:
             proxy._forwarding.set()
 
     def stall(self) -> None:
-        """Stop forwarding; all connections remain open."""
+        """Stop forwarding, but keep all connections open."""
         self._forwarding.clear()
 
     def _accept(self) -> None:

@@ -1,7 +1,8 @@
 """A record of the calls to some functions, by every process of a system, in one file.
 
-Each call appends one line before the function runs. Appended lines are atomic, and an event reaches
-another process only after the calls that publish it, so the lines are in the sequence of the calls.
+Each call appends one line before the function runs. Appending a line is atomic, and an event
+reaches another process only after the calls that publish it, so the lines are in the order of the
+calls.
 """
 
 import os
@@ -47,7 +48,8 @@ class CallRecord:
         file = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
         def trace(frame: FrameType, _event: str, _argument: object) -> None:
-            # Called with each call of a Python function; None, because lines are not traced.
+            # This function is called with each call of a Python function. It returns None, because
+            # lines are not traced.
             code = frame.f_code
             if code.co_name in names:
                 path = code.co_filename.removeprefix(f"{REPOSITORY}/")
@@ -69,12 +71,12 @@ class CallRecord:
             threading.settrace(previous)
 
     def calls(self) -> list[str]:
-        """Return the functions that were called, in sequence."""
+        """Return the functions that were called, in the order of the calls."""
         return self.file.read_text().splitlines()
 
 
 def assert_called_in_order(functions: Iterable[str], calls: Iterable[str]) -> None:
-    """Require that the calls contain these functions in this sequence, among other calls."""
+    """Require that the calls contain these functions in this order, among other calls."""
     later = iter(calls)
     for function in functions:
         assert function in later, f"{function} is not called after the function before it"

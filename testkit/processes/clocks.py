@@ -9,7 +9,7 @@ SOURCE = Path(__file__).with_name("shifted_clock.c")
 
 @dataclass(frozen=True)
 class Clock:
-    """The wall clock of one process; its monotonic clock is not shifted."""
+    """The wall clock of one process, whose monotonic clock is not shifted."""
 
     file: Path
     library: Path
@@ -28,7 +28,7 @@ class Clock:
         """Set the clock this many seconds ahead of the time, or behind it if negative."""
         new = self.file.with_suffix(".new")
         new.write_text(str(seconds))
-        # Atomic: a concurrent reader gets the old shift or the new one.
+        # The replacement is atomic, so a concurrent reader gets either the old or the new shift.
         new.rename(self.file)
 
     @property

@@ -14,15 +14,15 @@ from uuid import uuid4
 from testkit.eventually import eventually
 from testkit.processes.stack import Stack
 
-#: Enough clients for one to be free when an order is due, at 50 orders per second and while
-#: responses take less than half a second.
+#: Number of clients, of which one is free when an order is due, at 50 orders per second and with
+#: responses that take less than half a second.
 _CLIENTS = 24
 
 #: The maximum number of unfinished orders: a machine that is slower than the rate must not be
 #: overloaded.
 _MOST_UNFINISHED = 200
 
-#: Seconds for a response.
+#: Maximum seconds for a response.
 _PATIENCE = 30.0
 
 #: Seconds before a retry.
@@ -39,11 +39,12 @@ class Customers:
     stack: Stack
     #: The maximum number of orders per second.
     rate: int
-    #: Each as `host:port`.
+    #: The addresses of the APIs, each as `host:port`.
     in_service: list[str]
     #: Whether they retry without a response, with the order's idempotency key.
     persistent: bool = False
-    #: Returns the number of finished orders; None if orders do not wait for earlier ones.
+    #: A function that returns the number of finished orders; None if orders do not wait for earlier
+    #: orders.
     finished: Callable[[], int] | None = None
     #: The due time of each order (Unix time), by its id.
     placed: dict[str, float] = field(default_factory=dict)
@@ -86,7 +87,7 @@ class Customers:
         since = time.time()
 
         def placed() -> list[str]:
-            # Under the lock: a dictionary must not grow during an iteration.
+            # The lock is held, because a dictionary must not grow during an iteration.
             with self._lock:
                 orders = [order for order, due in self.placed.items() if due >= since]
             assert self.failures == []
@@ -124,14 +125,15 @@ class Customers:
             try:
                 return self._post(address, key)
             except (OSError, HTTPException):
-                # The order may have been placed: the key makes a retry safe.
+                # The order may have been placed. The key makes a retry safe.
                 if not self.persistent or time.monotonic() > until:
                     raise
                 time.sleep(_PAUSE)
 
     def _post(self, address: str, key: str) -> str:
         lines = [{"sku": "TEA", "quantity": 1, "unit_price": 500}]
-        # A different customer each: many orders of one customer are suspected and reported.
+        # Each order has a different customer, because many orders of one customer are suspected and
+        # reported.
         customer = {"email": f"{uuid4()}@{_DOMAIN}"}
         order = {"customer": customer, "currency": "EUR", "lines": lines}
         headers = {

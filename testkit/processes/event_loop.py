@@ -1,4 +1,4 @@
-"""A worker's main process without Celery: its real parts between a simulated broker and pool."""
+"""A worker's main process without Celery, between a simulated broker and a simulated pool."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,7 +35,7 @@ class Channel:
         self.requeued: list[int] = []
 
     def basic_ack(self, tag: int, multiple: bool = False) -> None:
-        """Receive an acknowledgement; a real broker closes the channel for an unknown tag."""
+        """Receive an acknowledgement. A real broker closes the channel for an unknown tag."""
         assert self.connection is not None, "a frame was sent on a closed connection"
         assert tag in self.waiting, f"delivery {tag} is not unacknowledged"
         self.frames += 1
@@ -56,7 +56,7 @@ class TaskConsumer:
         self.starts = 0
 
     def consume(self) -> None:
-        """Start consuming; a second consumer would hold twice as many messages."""
+        """Start consuming. A second consumer would hold twice as many messages."""
         assert not self.is_consuming
         self.is_consuming = True
         self.starts += 1
@@ -68,7 +68,7 @@ class TaskConsumer:
 
 
 class Job:
-    """A batch, or a read or write of the pause, in a child process; a test's call ends it."""
+    """A batch, or a read or write of the pause, in a child process, which a test's call ends."""
 
     def __init__(self, deliveries: list[Delivery], done: Any, failed: Any) -> None:
         self.deliveries = deliveries
@@ -100,7 +100,7 @@ class Job:
 
 
 class EventLoop:
-    """A substitute for Celery's consumer; `life` is the open connection."""
+    """A substitute for Celery's consumer. `life` is the open connection."""
 
     def __init__(
         self,

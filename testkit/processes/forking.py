@@ -79,7 +79,8 @@ def main() -> None:
     try:
         request = _serve(requests, wakes, running)
     finally:
-        # With their children, which may be suspended: no other signal ends a suspended process.
+        # Programs are killed with their children, which may be suspended, because no other signal
+        # ends a suspended process.
         for pid in running:
             with suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
@@ -169,7 +170,7 @@ def _run(request: Request) -> None:
     if (script, option) != ("python", "-m"):
         raise SystemExit(f"not a program that can be forked: {request['command']}")
     sys.argv = [script, *arguments]
-    # It may be among the loaded modules, and is run as a program here.
+    # The module may be among the loaded modules, and is run as a program here.
     if module not in _PACKAGES:
         sys.modules.pop(module, None)
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -2,8 +2,8 @@
 
 The start of a program takes over a second of CPU time, most of it for imports, and a test run
 starts many hundreds of programs. Each fork has its own session, environment and files, as if the
-program had been executed, but not its own command line. A program that must be executed, such as
-one with a preloaded C library, is named by its absolute path.
+program had been executed, but not its own command line. A program that must be executed, such as a
+program with a preloaded C library, is named by its absolute path.
 
 All programs end with this process, even if it is killed.
 """
@@ -27,7 +27,7 @@ from deploy.local import REPOSITORY
 #: Variables that the interpreter reads at its start, before a fork can set them.
 INTERPRETERS = {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
 
-#: Seconds for a fork.
+#: Maximum seconds for a fork.
 _PATIENCE = 60.0
 
 
@@ -40,7 +40,7 @@ class Launched:
         self._launcher = launcher
 
     def poll(self) -> int | None:
-        """Return the exit status, or the negative number of a signal; None while it runs."""
+        """Return the exit status, or the negative number of a signal, or None while it runs."""
         return self._launcher.status(self.pid)
 
     def wait(self, timeout: float | None = None) -> int:
@@ -71,7 +71,7 @@ class Launcher:
         self._read = b""
         self._started: list[int] = []
         self._ended: dict[int, int] = {}
-        # It kills its programs and exits when this process has exited.
+        # The process kills its programs and exits when this process has exited.
         command = [
             "setpriv",
             "--pdeathsig",
@@ -104,14 +104,14 @@ class Launcher:
             return Launched(self, self._started.pop())
 
     def status(self, pid: int) -> int | None:
-        """Return the exit status of a process; None while it runs."""
+        """Return the exit status of a process, or None while it runs."""
         with self._lock:
             with suppress(BlockingIOError):
                 self._receive(0.0)
             return self._ended.get(pid)
 
     def _receive(self, timeout: float) -> None:
-        """Record the replies that have arrived; wait for one for up to `timeout` seconds."""
+        """Record the replies that have arrived, waiting up to `timeout` seconds for the first."""
         self._socket.settimeout(timeout)
         received = self._socket.recv(65_536)
         if not received:

@@ -1,4 +1,4 @@
-"""Publishers like those of the relays, for tests."""
+"""Publishers for tests, which work like the publishers of the relays."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager

@@ -23,7 +23,7 @@ def connect(loop: EventLoop) -> Consumption:
     loop.task_consumer = TaskConsumer()
     consumption = Consumption(loop)
     consumption.synchronize()
-    # As Celery does when its event loop is ready.
+    # Celery also makes this call, when its event loop is ready.
     loop.task_consumer.consume()
     return consumption
 

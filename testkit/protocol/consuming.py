@@ -37,7 +37,7 @@ def consuming(scenario: Scenario, broken: Broken, state: State) -> Steps:
 
 
 def _deliveries(scenario: Scenario, state: State, number: int) -> Steps:
-    # Any message may be the next: the model does not depend on the sequence of a queue.
+    # Any message may be the next, because the model does not depend on the ordering of a queue.
     for message in sorted(set(state.queued)):
         queued = _without(state.queued, message)
         after = _with_worker(state._replace(queued=queued), number, (message, Phase.RECEIVED))

@@ -34,7 +34,7 @@ class Exploration:
 
 
 def explore(scenario: Scenario, broken: Broken = NONE_BROKEN) -> Exploration:
-    """Explore every state that a scenario can reach; stop at the first violated invariant.
+    """Explore every state that a scenario can reach, until an invariant is violated.
 
     Raises `TooLarge` beyond `MOST_STATES` states.
     """

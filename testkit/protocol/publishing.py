@@ -53,7 +53,7 @@ def _claims(scenario: Scenario, broken: Broken, state: State, number: int) -> St
 
 
 def _answers(scenario: Scenario, broken: Broken, state: State, number: int, batch: Batch) -> Steps:
-    # The broker handles the messages of one channel in sequence.
+    # The broker handles the messages of one channel in order.
     waiting = [i for i, (_, flight) in enumerate(batch) if flight is Flight.ON_THE_WIRE]
     if not waiting:
         return

@@ -1,4 +1,4 @@
-"""The rules of the protocol: if any of them is broken, the model has a counterexample."""
+"""The rules of the protocol. If any rule is broken, the model has a counterexample."""
 
 from enum import Enum
 

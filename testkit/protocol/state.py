@@ -20,12 +20,12 @@ class Row(IntEnum):
     """The state of an outbox row."""
 
     NEW = 0
-    #: The broker has rejected it; it is tried again.
+    #: The broker has rejected the event, which is tried again.
     IN_LANE = 1
-    #: A relay has decided to put it behind, but not yet written the decision; only if a rule is
-    #: broken.
+    #: A relay has decided to put the event behind another, but has not written the decision yet.
+    #: This state exists only if a rule is broken.
     HOLDING = 2
-    #: It waits until an earlier event of its order, which is in a lane, is sent.
+    #: The event waits until an earlier event of its order, which is in a lane, is sent.
     BEHIND = 3
     SENT = 4
     DELETED = 5
@@ -35,11 +35,12 @@ class Flight(IntEnum):
     """The state of an event in a relay's batch."""
 
     ON_THE_WIRE = 0
-    #: The broker has stored it and confirms it.
+    #: The broker has stored the event and confirms it.
     CONFIRMED = 1
-    #: The broker has returned or refused it.
+    #: The broker has returned or refused the event.
     REJECTED = 2
-    #: Marked, while the events behind it are not released yet; only if that rule is broken.
+    #: The event is marked, and the events behind it are not released yet. This state exists only if
+    #: that rule is broken.
     MARKED = 3
 
 
@@ -47,16 +48,17 @@ class Phase(IntEnum):
     """The progress of a worker with the message that it holds."""
 
     RECEIVED = 0
-    #: Only one of effect and inbox row is committed; only if a rule is broken.
+    #: Either the effect or the inbox row is committed. This state exists only if a rule is broken.
     HALF_COMMITTED = 1
     COMMITTED = 2
     FAILED = 3
     COPIED = 4
-    #: Acknowledged before the copy is published; only if a rule is broken.
+    #: The message is acknowledged before the copy is published. This state exists only if a rule is
+    #: broken.
     ACKNOWLEDGED = 5
-    #: Recorded as parked, because it has failed or waits; to be parked.
+    #: The event is recorded as parked, because it has failed or waits, and is to be parked.
     RECORDED = 6
-    #: Parked before it is recorded; only if a rule is broken.
+    #: The message is parked before it is recorded. This state exists only if a rule is broken.
     UNRECORDED = 7
 
 
@@ -67,29 +69,29 @@ Held = tuple[Message, Phase]
 class Budget(NamedTuple):
     """The faults that may still happen."""
 
-    #: Ends of a process or of its connection.
+    #: Number of ends of a process or of its connection.
     crashes: int = 0
-    #: Events that the broker returns or refuses.
+    #: Number of events that the broker returns or refuses.
     rejections: int = 0
-    #: Attempts of handlers that fail.
+    #: Number of attempts of handlers that fail.
     failures: int = 0
-    #: Parked messages that the operator redrives.
+    #: Number of parked messages that the operator redrives.
     redrives: int = 0
 
 
 class State(NamedTuple):
-    """The whole system; equal states are explored once, so equal actors have a fixed sequence."""
+    """The entire system. Equal states are explored once, so equal actors are sorted."""
 
     outbox: tuple[Row, ...]
     relays: tuple[Batch, ...]
-    #: The services' queues and retry tiers together.
+    #: The messages in the queues and retry tiers of all services.
     queued: tuple[Message, ...]
     workers: tuple[Held | None, ...]
     inbox: frozenset[Copy]
-    #: The number of effects of each copy, in the sequence of `Scenario.copies`.
+    #: The number of effects of each copy, in the order of `Scenario.copies`.
     effects: tuple[int, ...]
     parked: tuple[Copy, ...]
-    #: The rows of parked events, if services park in sequence.
+    #: The records of parked events, if services park in sequence.
     recorded: frozenset[Copy]
     #: The copies that have been parked and have no effect yet, if services park in sequence.
     overdue: frozenset[Copy]
@@ -104,7 +106,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Scenario:
-    """The size of the model: it is explored exhaustively within these bounds."""
+    """The size of the model, which is explored exhaustively within these bounds."""
 
     name: str
     #: The number of events of each order.
@@ -112,12 +114,12 @@ class Scenario:
     budget: Budget
     services: int = 1
     relays: int = 2
-    #: 0: the queues are only observed.
+    #: The number of workers; with 0, the queues are only observed.
     workers: int = 2
-    #: Whether a relay waits while another one has a batch. The protocol does not depend on it.
+    #: Whether a relay waits while another relay has a batch. The protocol does not depend on this.
     exclusive: bool = False
     retention: bool = False
-    #: The last attempt of an event.
+    #: The number of the last attempt of an event.
     attempts: int = 2
     #: Whether services park in sequence.
     in_sequence: bool = False

@@ -26,7 +26,7 @@ from testkit.servers.workers import own_ports
 #: The name of the first node, as in a local run.
 FIRST = "orders@localhost"
 
-#: A new node joins the first node.
+#: The settings with which a new node joins the first node.
 _JOIN = f"""
 cluster_formation.peer_discovery_backend = classic_config
 cluster_formation.classic_config.nodes.1 = {FIRST}
@@ -35,7 +35,7 @@ cluster_formation.classic_config.nodes.1 = {FIRST}
 
 @dataclass
 class Cluster:
-    """The nodes; the first is the broker of `servers`."""
+    """The nodes, of which the first is the broker of `servers`."""
 
     servers: Infrastructure
     #: The port of each node, beginning with the first.
@@ -89,7 +89,7 @@ class Cluster:
         assert len(running) == len(self.amqp_ports), running
 
     def stop(self) -> None:
-        """Kill every node but the first."""
+        """Kill every node except the first."""
         for node in self._others:
             os.killpg(node.pid, signal.SIGKILL)
             node.wait()
@@ -103,7 +103,8 @@ def cluster(state_dir: Path) -> Iterator[Cluster]:
         try:
             for name in ("two", "three"):
                 nodes.start_node(name)
-                # Sequentially, because two nodes that join at the same time may deadlock.
+                # The nodes start one after the other, because two nodes that join at the same time
+                # may deadlock.
                 eventually(nodes.assert_whole)
             yield nodes
         finally:

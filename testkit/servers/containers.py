@@ -24,7 +24,7 @@ from deploy.local.state import StateDirectory, create_state, delete_state, empty
 from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.workers import own_ports
 
-#: As in docker-compose.yml.
+#: The images, as in docker-compose.yml.
 RABBITMQ_IMAGE = os.environ.get("RABBITMQ_IMAGE", "rabbitmq:4.1.4-management")
 POSTGRES_IMAGE = os.environ.get("POSTGRES_IMAGE", "postgres:17.6-bookworm")
 
@@ -37,7 +37,7 @@ _POSTGRES = (
     " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
 )
 
-#: Seconds until a container responds; the first start of a broker takes ten.
+#: Maximum seconds until a container responds. The first start of a broker takes ten.
 PATIENCE = 120.0
 
 
@@ -58,7 +58,7 @@ class Container:
             yield started
 
     def kill(self) -> None:
-        """Kill the container; its stored data remain."""
+        """Kill the container. Its stored data remains."""
         self.container.get_wrapped_container().kill()
 
     def start(self) -> None:
@@ -134,7 +134,8 @@ def _rabbitmq(state: StateDirectory, ports: Ports) -> Iterator[Container]:
             _readable(state, "rabbitmq"): str(secret_files.BROKER_CERTIFICATE),
         },
     )
-    # A node stores its data under its host name: without a fixed name, a restart would lose them.
+    # A node stores its data under its host name, so without a fixed name, a restart would lose the
+    # data.
     container.with_kwargs(hostname="rabbitmq")
     check = answers(url, broker.DEPLOYER, password, ca_file=certificates.ca_file(state))
     with Container.running(container, check) as running:

@@ -29,9 +29,9 @@ from testkit.servers.infrastructure import Infrastructure
 #: The suffix of the templates' names.
 _TEMPLATE = "_template"
 
-#: The state of a database. It changes with the first session, with a change of an attribute, and
-#: with a restart of the server, which may reset the number of sessions. Open sessions are counted
-#: before that number, because a session is added to it before it leaves the list.
+#: The state of a database. The state changes with the first session, with a change of an attribute,
+#: and with a restart of the server, which may reset the number of sessions. Open sessions are
+#: counted before that number, because a session is added to it before it leaves the list.
 _STATE = text(
     "SELECT datname, concat_ws(' ',"
     " (SELECT count(*) FROM pg_stat_activity AS session"
@@ -52,7 +52,7 @@ class TestDatabase:
     #: The URL of the test itself, with the permissions of the superuser.
     url: URL
     ca_file: Path
-    #: The URL of the service, with the permissions of its processes; by default that of the test.
+    #: The URL of the service, with the permissions of its processes. By default, the test's URL.
     runtime: URL | None = None
 
     @property
@@ -135,7 +135,7 @@ class Databases:
     def collated(self, service: str) -> Iterator[TestDatabase]:
         """Create a service's database whose collation does not sort by code point.
 
-        It also detects deadlocks quickly.
+        In this database, deadlocks are also detected quickly.
         """
         name = f"test_{service}_{uuid4().hex[:8]}"
         self._run(
@@ -198,7 +198,7 @@ class Databases:
 
     @cached_property
     def _engine(self) -> Engine:
-        # One connection, which is opened again after a restart of the server.
+        # All calls use one connection, which is opened again after a restart of the server.
         return create_engine(
             self.server, isolation_level="AUTOCOMMIT", pool_size=1, pool_pre_ping=True
         )

@@ -20,7 +20,7 @@ _KINDS = ("permissions", "topic_permissions", "exchanges", "queues", "bindings")
 
 Definitions = Mapping[str, Sequence[Mapping[str, Any]]]
 
-#: By the settings on which the topology depends.
+#: The definitions, by the settings on which the topology depends.
 _declared: dict[tuple[object, ...], Definitions] = {}
 
 

@@ -31,7 +31,7 @@ class Server(Protocol):
     """A server that a test can stop and start again."""
 
     def kill(self) -> None:
-        """Stop the server: a broker is killed, a database ends its sessions first."""
+        """Stop the server. A broker is killed, whereas a database first ends its sessions."""
 
     def start(self) -> None:
         """Start the server again with its data, and wait until it responds."""
@@ -59,7 +59,7 @@ class Infrastructure:
     postgres_password: str
     #: A file for each password of the system, as in a local run.
     secrets_dir: Path
-    #: The certificate that every client trusts; the CA's key is in the same folder.
+    #: The certificate that every client trusts. The CA's key is in the same folder.
     ca_file: Path
     #: The environment file of `orderctl`.
     operator_environment: Path
@@ -107,7 +107,7 @@ class Infrastructure:
 
     @contextmanager
     def broker_suspended(self) -> Iterator[None]:
-        """Suspend the broker during the block: its connections remain, and nothing responds."""
+        """Suspend the broker during the block. Its connections remain, but it does not respond."""
         self._broker.signal(signal.SIGSTOP)
         try:
             yield
@@ -155,7 +155,8 @@ class _ServerProcess:
 
     def start(self) -> None:
         self.supervision.start(INFRASTRUCTURE, [self.process])
-        # A new watch: one that counts the restarts of all tests would report the broker as broken.
+        # A new watch is used, because a watch that counts the restarts of all tests would report
+        # the broker as broken.
         Watch(self.state, self.supervision).until_healthy([self.process])
 
     def signal(self, number: signal.Signals) -> None:
@@ -191,7 +192,7 @@ def infrastructure(state_dir: Path, *, durable: bool = False) -> Iterator[Infras
         empty_state(state)
         with _running(create_state(state_dir), durable) as running:
             yield running
-        # Not after a failure, whose logs are here.
+        # The files are not deleted after a failure, because they contain its logs.
         delete_state(state_dir)
 
 

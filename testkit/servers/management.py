@@ -31,7 +31,7 @@ class Management:
         return self.send_global(method, path[0], self.vhost, *path[1:], **body)
 
     def send_global(self, method: str, *path: str, **body: Any) -> httpx.Response:
-        """Send a request for an object outside vhosts; only `GET` may receive an error status."""
+        """Send a request for an object outside vhosts. Only `GET` may receive an error status."""
         address = "/".join(quote(part, safe="") for part in path)
         response = self._client.request(method, address, json=body or None)
         if method != "GET":

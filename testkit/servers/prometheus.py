@@ -32,7 +32,7 @@ class Prometheus:
     ) -> "Iterator[Prometheus]":
         """Run a server that scrapes a system and its broker.
 
-        `ca_file` is the CA certificate that it trusts, by default that of the system.
+        `ca_file` is the CA certificate that it trusts, by default the system's.
         """
         directory.mkdir()
         ports = stack.metrics_ports | {"api": stack.ports.api_port}

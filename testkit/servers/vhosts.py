@@ -54,7 +54,7 @@ class Vhost:
         return Connection(self.amqp_url, ssl=self.tls, transport_options=transport_options)
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send a request to the management API; raises an exception for an error status."""
+        """Send a request to the management API. Raises an exception for an error status."""
         with httpx.Client(
             base_url=f"{self.management_url}/api",
             auth=(self.admin_user, self.admin_password),

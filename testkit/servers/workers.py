@@ -14,7 +14,8 @@ from deploy.local.problem import Problem
 from deploy.local.processes import leftovers
 from deploy.local.state import delete_state, only_one, open_state
 
-#: Each worker runs a RabbitMQ and a PostgreSQL: about 500 MB of memory with a test's processes.
+#: Maximum number of workers. Each runs a RabbitMQ and a PostgreSQL, which take about 500 MB of
+#: memory with a test's processes.
 MOST = 8
 
 _ALONE = "alone"
@@ -24,7 +25,7 @@ _WORKER, _WORKERS = "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"
 
 
 def number_of_workers() -> int:
-    """Return the number of workers that keep the processors busy: tests often wait."""
+    """Return the number of workers that keep the processors busy, since tests often wait."""
     return min(len(os.sched_getaffinity(0)) * 2, MOST)
 
 
@@ -34,7 +35,7 @@ def become(number: int, workers: int) -> None:
 
 
 def own_state(root: Path, part: str = "") -> Path:
-    """Return the directory of this worker's servers, or of some of them, within that of the run."""
+    """Return the directory of all or some of this worker's servers, within the run's directory."""
     worker = os.environ.get(_WORKER, _ALONE)
     return root / (f"{worker}-{part}" if part else worker)
 
@@ -56,7 +57,7 @@ def _candidates(number: int, workers: int) -> Iterator[int]:
 
 def clear(root: Path) -> None:
     """Stop and delete the remains of killed runs, but not of a run in progress."""
-    # Only these paths: the directory may contain other files.
+    # Only these paths are deleted, because the directory may contain other files.
     for path in (*root.glob("gw[0-9]*"), *root.glob(f"{_ALONE}*")):
         try:
             if state := open_state(path):

@@ -21,10 +21,10 @@ from testkit.simulation.server import DatabaseServer, database_server
 from testkit.simulation.simulation import run_seed
 from testkit.simulation.verdict import Verdict, never_reached, totals
 
-#: Seeds from which each situation is expected.
+#: Number of seeds from which each situation is expected.
 _ENOUGH = 20
 
-#: Seeds that a process runs between two reports.
+#: Number of seeds that a process runs between two reports.
 _TOGETHER = 5
 
 #: The databases of this process, which runs one seed after the other.

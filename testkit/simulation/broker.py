@@ -20,7 +20,7 @@ class Stored:
 
     body: bytes
     headers: Mapping[str, Any]
-    #: Deliveries that have ended with their connection.
+    #: Number of deliveries that have ended with their connection.
     returned: int = 0
 
     @property
@@ -31,7 +31,7 @@ class Stored:
 
 @dataclass(eq=False)
 class ConsumerChannel:
-    """The broker's side of a worker's connection; `connection` is None once it has ended."""
+    """The broker's side of a worker's connection. `connection` is None once it has ended."""
 
     queue: str
     connection: object
@@ -92,9 +92,9 @@ class SimulatedBroker:
         self.full: set[str] = set()
 
     def route(self, message: Stored) -> tuple[bool, bool]:
-        """Store a message of the topic exchange; return whether it had a queue, and all stored it.
+        """Store a message of the topic exchange. Return whether it had queues, and all stored it.
 
-        A queue that is full does not prevent the others from storing the message.
+        A queue that is full does not prevent other queues from storing the message.
         """
         event_type = str(message.headers["task"])
         bound = [
@@ -121,7 +121,7 @@ class SimulatedBroker:
         return channel
 
     def drop(self, channel: ConsumerChannel) -> None:
-        """End a consumer's connection: its messages return to their queue."""
+        """End a consumer's connection, which returns its messages to their queue."""
         if channel.connection is None:
             return
         channel.connection = None

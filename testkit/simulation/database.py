@@ -1,4 +1,4 @@
-"""The databases of a simulation: real, with a virtual clock and a record of every effect."""
+"""The databases of a simulation, which are real, with a virtual clock and a record of effects."""
 
 import re
 import time
@@ -16,13 +16,13 @@ from eventbus.settings.database import DatabaseSettings
 from testkit.simulation.scheduler import Crashed, Scheduler
 
 #: Milliseconds of real time for which a statement waits for a lock. Only one actor runs at a time,
-#: so a lock that is not free at once is held by an actor that waits for its turn.
+#: so a lock that is not free immediately is held by an actor that waits for its turn.
 _LOCK_TIMEOUT = 1
 
-#: The statement by which the code under simulation sets another timeout.
+#: The statement with which the code under simulation sets another timeout.
 _OWN_TIMEOUT = re.compile(r"SET LOCAL lock_timeout = \d+")
 
-#: Seconds of real time for the end of a session, and between two examinations.
+#: Seconds of real time to wait for the end of a session, and between two checks.
 _END_LIMIT, _END_PAUSE = 30.0, 0.0002
 
 #: The functions of PostgreSQL that return the time, and are replaced in the simulation.
@@ -57,7 +57,7 @@ ALTER TABLE inbox ALTER handled_at SET DEFAULT sim.now();
 ALTER TABLE suspects ALTER begun_at SET DEFAULT sim.now();
 """
 
-# The tables that have rows, or had some: to truncate all takes ten times as long.
+# The tables that have or had rows. Truncating all tables would take ten times as long.
 _FILLED = """
 SELECT string_agg(format('%I.%I', schemaname, tablename), ', ') FROM pg_tables
 WHERE schemaname IN ('public', 'sim')
@@ -71,7 +71,8 @@ SELECT setval(format('%I.%I', schemaname, sequencename), 1, false) FROM pg_seque
 
 _SET_CLOCK = "UPDATE sim.clock SET at = timestamptz '2030-01-01Z' + %s * interval '1 s'"
 
-# Without a timeout: with one, the function examines the end of the session only every 100 ms.
+# The function is called without a timeout. With a timeout, it would check for the end of the
+# session only every 100 ms.
 _TERMINATE = """
 SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND {condition}
@@ -91,10 +92,10 @@ _LEFTOVERS = _TERMINATE.format(
 
 
 class SimulatedDatabase:
-    """The database of one service; its connections belong to actors, and end with them."""
+    """The database of one service. Its connections belong to actors, and end with them."""
 
     def __init__(self, url: URL) -> None:
-        """`url` is that of a migrated database, whose other sessions may be terminated."""
+        """`url` names a migrated database, whose other sessions may be terminated."""
         self._url = url
         self._admin = psycopg2.connect(
             host=url.query["host"], user=url.username, dbname=url.database
@@ -102,7 +103,7 @@ class SimulatedDatabase:
         self._admin.autocommit = True
         self._engines: dict[str, Engine] = {}
         self._doomed: set[str] = set()
-        #: Commits so far, which stand for the wake-ups of the relays.
+        #: Number of commits so far, which stand for the wake-ups of the relays.
         self.commits = 0
         self._scheduler: Scheduler | None = None
         #: The virtual time of the database.
@@ -128,11 +129,11 @@ class SimulatedDatabase:
         return db.sessions(self._engines[actor])
 
     def release(self) -> None:
-        """End the run: from now on, statements are not points."""
+        """End the run. From now on, statements are not points."""
         self._scheduler = None
 
     def kill(self, actor: str) -> None:
-        """End the connections of an actor, which cannot open others until `sessions` is called."""
+        """End the connections of an actor, which cannot reconnect until `sessions` is called."""
         self._doomed.add(actor)
         self.disconnect(actor)
         # The engine remains, with the statements that it has compiled.
@@ -140,7 +141,7 @@ class SimulatedDatabase:
             engine.dispose()
 
     def disconnect(self, actor: str) -> None:
-        """End the connections of an actor, which may open others."""
+        """End the connections of an actor, which may reconnect."""
         self._terminate(_OF_ACTOR, actor)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
@@ -162,7 +163,7 @@ class SimulatedDatabase:
             "application_name": actor,
             "lock_timeout": _LOCK_TIMEOUT,
         }
-        # Only timeouts are read, which have defaults.
+        # The engine reads only the timeouts from these settings, and the timeouts have defaults.
         settings = DatabaseSettings.model_construct()
         options: dict[str, Any] = db.engine_options(settings, pool_size=2, session=session)
         engine = create_engine(self._url, **options)
@@ -186,8 +187,8 @@ class SimulatedDatabase:
             return _OWN_TIMEOUT.sub(f"SET LOCAL lock_timeout = {_LOCK_TIMEOUT}", sql), parameters
 
         def on_error(context: ExceptionContext) -> None:
-            # The next statement of a session that has ended fails, or its preparation, which
-            # depends on earlier runs: both are one point.
+            # After a session has ended, either its next statement or the statement's preparation
+            # fails, depending on earlier runs. Both count as one point.
             if (context.statement or "").startswith("PREPARE"):
                 at_point()
 

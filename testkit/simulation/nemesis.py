@@ -63,7 +63,7 @@ class Nemesis:
         self._rng.choice(actions)()
 
     def heal(self) -> None:
-        """End all faults; their consequences remain."""
+        """End all faults. Their consequences remain."""
         self._is_active = False
         self._broker.is_blocked = False
         self._broker.unbound.clear()

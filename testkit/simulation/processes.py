@@ -18,7 +18,7 @@ from testkit.simulation.worker import Fault, SimulatedWorker, recording
 #: Seconds of one drain, and between two passes of retention.
 _DRAIN, _PASS = 10.0, 60.0
 
-#: Days for which rows are kept: the defaults of `eventbus.settings.dedup_window`.
+#: Days for which rows are kept, as in the defaults of `eventbus.settings.dedup_window`.
 OUTBOX_DAYS, INBOX_DAYS = 14, 30
 
 

@@ -58,7 +58,7 @@ class SimulatedPublisher:
         self.can_connect = True
 
     def send(self, batch: Iterable[Outgoing], *, aside: bool = False) -> InFlight:
-        """Publish in this sequence, without waiting; never raise for the broker's state."""
+        """Publish in this order, without waiting; never raise because of the broker's state."""
         self._scheduler.point()
         in_flight = InFlight("orders.topic")
         if not self.can_connect:
@@ -77,7 +77,7 @@ class SimulatedPublisher:
         return in_flight
 
     def settle(self, in_flight: InFlight, until: float = inf) -> Report | None:
-        """Wait for the confirms of a batch; never raise for the broker's state."""
+        """Wait for the confirms of a batch; never raise because of the broker's state."""
         clock = self._scheduler.clock
         while in_flight.unconfirmed and not in_flight.report.error:
             if self._broker.is_blocked:

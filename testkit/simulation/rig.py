@@ -10,7 +10,7 @@ from testkit.simulation.clock import VirtualClock
 from testkit.simulation.publisher import SimulatedPublisher
 from testkit.simulation.scheduler import Scheduler
 
-#: Steps within which a test must end.
+#: Number of steps within which a test must end.
 _MOST_STEPS = 10_000
 
 
@@ -22,7 +22,7 @@ class SimulatedRig:
         self.clock = VirtualClock()
         self._scheduler = Scheduler(self.clock, rng)
         self.broker = SimulatedBroker(self.clock, rng, (ORDER, INVENTORY, NOTIFICATION))
-        # Without consumers, so messages stay in the queues.
+        # The queues have no consumers, so messages stay in them.
         self.publisher = SimulatedPublisher("order", self.broker, self._scheduler, rng)
         self._scheduler.add(self.publisher)
 

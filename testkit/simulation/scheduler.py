@@ -71,7 +71,7 @@ class Actor(Thread):
 
 
 class Scheduler:
-    """The choice of the next participant; equal seeds make equal choices."""
+    """The choice of the next participant. Equal seeds make equal choices."""
 
     def __init__(self, clock: VirtualClock, rng: Random) -> None:
         self.clock = clock
@@ -92,7 +92,7 @@ class Scheduler:
         self._sources.remove(source)
 
     def start(self, name: str, body: Callable[[], None]) -> Actor:
-        """Start an actor; it runs when it is chosen for the first time."""
+        """Start an actor, which first runs when it is chosen."""
         actor = Actor(self, name, body)
         actor.wakes_at = self.clock.now
         actor.start()
@@ -100,7 +100,7 @@ class Scheduler:
         return actor
 
     def step(self) -> bool:
-        """Take a step of one participant; return False if time passed instead."""
+        """Take a step of one participant. Return False if time passed instead."""
         self.steps += 1
         now = self.clock.now
         ready: list[Actor | Source] = [each for each in self._actors if each.is_ready(now)]
@@ -127,7 +127,7 @@ class Scheduler:
             self.crash(actor)
 
     def point(self) -> None:
-        """Let other actors run; called by an actor between two effects."""
+        """Let other actors run. An actor calls this between two effects."""
         self.wait(self.clock.now)
 
     def wait(self, until: float, condition: Callable[[], bool] | None = None) -> None:
@@ -148,7 +148,7 @@ class Scheduler:
             raise Crashed
 
     def hand_over(self, actor: Actor) -> None:
-        """Run an actor, and wait until it returns the turn; raise its error if it failed."""
+        """Run an actor, and wait until it returns the turn. Raise its error if it failed."""
         actor.turn.release()
         if not self._back.acquire(timeout=_TURN_LIMIT):
             raise Hung(f"{actor.name} has not reached its next point")

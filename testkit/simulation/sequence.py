@@ -1,4 +1,4 @@
-"""A simulated service that parks in sequence: a check that no event overtakes a parked one."""
+"""A check that no event overtakes a parked event in a service that parks in sequence."""
 
 from collections.abc import Iterable, Iterator
 
@@ -10,7 +10,7 @@ from eventbus.events.codec import Position
 
 
 def passed(sessions: Sessions, lot: Iterable[bytes], handled: Iterable[Delivery]) -> list[str]:
-    """Return which handled events have passed one that was in the parking lot before.
+    """Return which handled events have passed an event that was in the parking lot before.
 
     `lot` are the bodies of the messages that were parked when the handling began.
     """

@@ -38,10 +38,11 @@ _PARAMETERS = {
     "timezone": "UTC",
 }
 
-#: Ends the server and its sessions without a shutdown: its data is not used again.
+#: The signal that ends the server and its sessions without a shutdown, because its data is not used
+#: again.
 _END = signal.SIGQUIT
 
-#: Seconds for the server's start.
+#: Maximum seconds for the server's start.
 _PATIENCE = 60.0
 
 
@@ -130,7 +131,7 @@ def database_server(state_dir: Path) -> Iterator[DatabaseServer]:
         finally:
             process.send_signal(_END)
             process.wait()
-        # Not after a failure, because the directory contains its log.
+        # The directory is not deleted after a failure, because it contains the log.
         delete_state(state_dir)
 
 

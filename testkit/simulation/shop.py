@@ -16,7 +16,7 @@ from testkit.simulation.scheduler import Scheduler
 
 SKUS = ("CUP", "TEA")
 
-#: Units of each SKU: too few for all orders of some runs.
+#: Number of units of each SKU, which is too low for all orders of some runs.
 ON_HAND = 12
 
 
@@ -39,7 +39,7 @@ class Shop:
             try:
                 self._act()
             except OperationalError:
-                # Another transaction holds the lock, as in a busy shop.
+                # Another transaction holds the lock, as may happen in a busy shop.
                 self._scheduler.point()
         self.is_open = False
 

@@ -27,8 +27,8 @@ from testkit.simulation.scheduler import Hung, Scheduler
 from testkit.simulation.shop import ON_HAND, SKUS, Shop
 from testkit.simulation.verdict import Verdict, check
 
-#: Steps with faults, the limit of all steps of a run, and the number of redrives of parked
-#: messages.
+#: Number of steps with faults, maximum number of all steps of a run, and number of redrives of
+#: parked messages.
 _FAULTY_STEPS, _MOST_STEPS, _REDRIVES = 600, 12_000, 5
 
 #: Seconds between the attempts of a relay to acquire the lock that another relay holds.
@@ -38,9 +38,9 @@ _HELD_DELAY = 3.0
 def run_seed(
     databases: Mapping[str, SimulatedDatabase], seed: int, *, parks_in_sequence: bool = False
 ) -> Verdict:
-    """Run a seed and return the verdict; an error of the code under simulation is a problem.
+    """Run a seed and return the verdict. An error of the code under simulation is a problem.
 
-    Raises `Hung` if an actor does not return its turn: the databases cannot be used again.
+    Raises `Hung` if an actor does not return its turn, after which the databases are unusable.
     """
     try:
         return Simulation(databases, seed, parks_in_sequence=parks_in_sequence).run()
@@ -157,7 +157,7 @@ class Simulation:
         return {name: int(each.rows(query)[0][0]) for name, each in self._databases.items()}
 
     def _redrive(self) -> bool:
-        """Move parked messages back to their queues, as an operator does; return whether any."""
+        """Move parked messages back to their queues, and return whether there were any."""
         was_parked = False
         for queue, parked in self._broker.parked.items():
             for message in parked:
@@ -180,7 +180,7 @@ class Simulation:
 
     @contextmanager
     def _conditions(self) -> Iterator[None]:
-        # Several batches, although a run has few events.
+        # With this limit, there are several batches, although a run has few events.
         batch = self._rng.choice((2, 4, 500))
         state = random.getstate()
         # Every fault is logged, with a traceback that is expensive to format.
@@ -199,7 +199,7 @@ class Simulation:
             logging.disable(logging.NOTSET)
 
     def _await_notification(self, _driver: object, seconds: float) -> None:
-        # Any commit may have inserted a row: an additional wake-up is harmless.
+        # Any commit may have inserted a row. An additional wake-up is harmless.
         databases = self._databases.values()
         before = sum(database.commits for database in databases)
         self._scheduler.wait(

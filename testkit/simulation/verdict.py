@@ -38,7 +38,7 @@ _TOTALS = ("orders", "events", "faults", "lost", "doubled", "stuck")
 
 @dataclass
 class Verdict:
-    """The result of one seed; `problems` is empty if every invariant holds."""
+    """The result of one seed. `problems` is empty if every invariant holds."""
 
     seed: int
     orders: int = 0
@@ -47,7 +47,7 @@ class Verdict:
     steps: int = 0
     lost: int = 0
     doubled: int = 0
-    #: 1 if events were still moving or unsent at the limit.
+    #: The number of runs, 0 or 1, in which events were still moving or unsent at the limit.
     stuck: int = 0
     problems: list[str] = field(default_factory=list)
     #: The number of occurrences of each situation.

@@ -33,10 +33,10 @@ from testkit.simulation.broker import PendingCopy, SimulatedBroker, Stored
 from testkit.simulation.database import record_effects
 from testkit.simulation.scheduler import Scheduler
 
-#: Seconds of the retry tiers.
+#: The delays of the retry tiers in seconds.
 TIERS = (1.0, 5.0, 10.0)
 
-#: Called by a handler after its effect; it may raise.
+#: A function that a handler calls after its effect, and that may raise.
 Fault = Callable[[], None]
 
 
@@ -73,7 +73,8 @@ class SimulatedWorker:
             batch_interval=0.0,
             decision=Decision(),
             losses=Losses(),
-            # Injected failures are frequent, and no operator would resume the service.
+            # The service never pauses itself: injected failures are frequent, and no operator would
+            # resume it.
             parking_burst=ParkingBurst(0),
         )
         self.timer = SimpleNamespace(call_after=self._call_after)
@@ -233,7 +234,7 @@ class SimulatedWorker:
 
 
 def recording(handlers: Handlers, fault: Fault) -> Handlers:
-    """Return the batch handlers of a service; each also records its effects.
+    """Return the batch handlers of a service, each of which also records its effects.
 
     A handler may fail after the record.
     """

@@ -23,7 +23,7 @@ from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
 from testkit.servers.workers import own_ports
 
-#: Seconds before each retry: short, so that a test can observe all attempts.
+#: Seconds before each retry, which are few, so that a test can observe all attempts.
 RETRY_TIERS = (0.4, 0.8, 1.6)
 
 
@@ -37,10 +37,10 @@ class Installation:
     databases: Mapping[str, TestDatabase]
     directory: Path
     ports: Ports = field(default_factory=own_ports)
-    #: Environment variables of every process that is started from now on. All have one priority:
-    #: the processors are busy with other tests.
+    #: Environment variables of every process that is started from now on. All processes have the
+    #: same priority, because the processors are busy with other tests.
     extra: dict[str, str] = field(default_factory=lambda: {"NICENESS": "0"})
-    #: The metrics port of each program that is to expose its metrics; the API always does.
+    #: The metrics port of each program that is to expose its metrics. The API always does.
     metrics_ports: dict[str, int] = field(default_factory=dict)
     #: The broker's port of each program that connects through a proxy.
     broker_ports: dict[str, int] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Installation:
     clocks: dict[str, Clock] = field(default_factory=dict)
     #: An API key with every scope.
     api_key: str = ""
-    #: Whether programs are forked; otherwise each is executed, and has its own command line.
+    #: Whether programs are forked. Otherwise each is executed, and has its own command line.
     forks: bool = True
     _sessions: dict[str, Sessions] = field(default_factory=dict)
 
@@ -62,7 +62,7 @@ class Installation:
         )
 
     def publisher(self) -> ConfirmingPublisher:
-        """Return a publisher like that of the order relay; the caller closes it."""
+        """Return a publisher like the order relay's, which the caller must close."""
         settings = BrokerSettings(
             broker_port=self.vhost.amqp_port,
             broker_vhost=self.vhost.name,

@@ -15,7 +15,8 @@ from kombu.message import Message
 from testkit.events.messages import event_in
 from testkit.servers.vhosts import Vhost
 
-#: Seconds for which a consumer handles a message: longer than a relay needs to publish an event.
+#: Seconds for which a consumer handles a message, which is longer than a relay needs to publish an
+#: event.
 _WORK = 0.001
 
 #: Seconds between attempts to consume a queue that does not exist.
@@ -24,7 +25,7 @@ _RETRY = 0.2
 
 @dataclass
 class PartConsumers:
-    """One consumer for each queue; a queue may appear and disappear."""
+    """One consumer for each queue. A queue may appear and disappear."""
 
     broker: Vhost
     #: The queue, the subject, the sequence and the id of each event, sorted by arrival.
@@ -58,7 +59,8 @@ class PartConsumers:
 
     def _handle(self, queue: str, channel: Channel, message: Message) -> None:
         if self._ended.is_set():
-            # Delivered while the connection closes, so it could not be acknowledged.
+            # This message was delivered while the connection was closing, so it could not be
+            # acknowledged.
             return
         time.sleep(_WORK)
         event = event_in(message)

@@ -114,7 +114,8 @@ class ProcessControl(Installation):
 
     def wait_until_dead(self, name: str) -> int:
         """Wait until a process has exited, and return its exit status."""
-        # Registered until it has exited: `stop` kills a process that does not exit.
+        # The process stays registered until it has exited, so that `stop` kills a process that does
+        # not exit.
         status = self._running[name].wait(timeout=60)
         del self._running[name]
         self.health_file(name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""A shop of which one service parks in sequence."""
+"""A shop in which one service parks in sequence."""
 
 from dataclasses import replace
 

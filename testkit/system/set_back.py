@@ -20,11 +20,11 @@ from testkit.processes.stack import RETRY_TIERS, Stack
 from testkit.servers.backups import Backup
 from testkit.system.ledger_settings import ledger_settings
 
-#: The units of each SKU. There are fewer kettles than are ordered, so the sequence of the decisions
+#: The units of each SKU. There are fewer kettles than are ordered, so the order of the decisions
 #: matters.
 PIECES = {"TEA": 100_000, "KETTLE": 12}
 
-#: Programs in addition to the processes that a service declares.
+#: The programs in addition to the processes that a service declares.
 _MORE = {"order": ("api",)}
 
 _INVARIANTS = (
@@ -136,7 +136,7 @@ class SetBack:
             )
 
     def lose_broker(self) -> None:
-        """Delete the broker's objects and messages; programs that use it must not run."""
+        """Delete the broker's objects and messages. Programs that use it must not run."""
         vhost = self.stack.vhost
         vhost.request("DELETE", f"/vhosts/{vhost.name}")
 

@@ -24,7 +24,7 @@ class Shop(Installation):
 
     @property
     def client(self) -> httpx.Client:
-        """A client of the API, with the key; each request may take a minute."""
+        """A client of the API, with the key. Each request may take a minute."""
         bearer = {"Authorization": f"Bearer {self.api_key}"}
         return plain_http.client(base_url=self.url, headers=bearer, timeout=60)
 

@@ -19,7 +19,7 @@ from testkit.versions.migrated import MIGRATED
 
 V1, V2 = OrderCreated.TYPE, OrderCreatedV2.TYPE
 
-#: A consumer that handled the type within this time still uses it.
+#: The time for which a consumer still uses a type after handling it.
 LATELY = timedelta(hours=1)
 
 
@@ -56,7 +56,7 @@ class MigratedSystem:
             )
 
     def ids(self, queue: str) -> list[str]:
-        """Return the ids of the ready messages, oldest first; this counts as a delivery."""
+        """Return the ids of the ready messages, oldest first. This counts as a delivery."""
         return [message.headers["id"] for message in self.broker.messages(queue)]
 
 

@@ -6,10 +6,10 @@ from struct import pack
 METHOD, HEADER, BODY, HEARTBEAT = 1, 2, 3, 8
 END = b"\xce"
 
-#: Bytes of a frame in addition to its payload.
+#: Number of bytes of a frame in addition to its payload.
 OVERHEAD = 8
 
-#: Properties of class basic, in the sequence on the wire and of their flags.
+#: Properties of class basic, in the order of their flags, as on the wire.
 PROPERTIES = (
     "content_type",
     "content_encoding",
@@ -107,7 +107,7 @@ def nested(depth: int, *, tables: bool = False, inside: bytes = b"V") -> bytes:
 
 
 def take(buffer: bytearray) -> tuple[int, int, bytes] | None:
-    """Remove and return the first frame of a buffer: type, channel, payload; None if incomplete."""
+    """Remove and return the first frame (type, channel, payload), or None if it is incomplete."""
     size = int.from_bytes(buffer[3:7], "big")
     if len(buffer) < size + OVERHEAD:
         return None

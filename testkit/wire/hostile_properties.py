@@ -18,11 +18,11 @@ from testkit.wire.frames import (
     timestamp,
 )
 
-#: Bytes of a frame that are available for headers.
+#: Number of bytes of a frame that are available for headers.
 FRAME_ROOM = 131_072 - 1_000
 
-#: Items in a table. RabbitMQ 3.10 needs a gigabyte for a few tables of 100,000, and then blocks all
-#: publishers.
+#: Maximum number of items in a table. RabbitMQ 3.10 needs a gigabyte for a few tables of 100,000
+#: items, and then blocks all publishers.
 ITEMS = 3_000
 
 
@@ -181,7 +181,7 @@ def _any_value(rng: random.Random) -> bytes:
         "x": lambda: b"x" + _bytes(rng),
         "A": lambda: array([_any_value(rng) for _ in range(rng.randrange(3))]),
         "F": lambda: b"F" + table({b"x": _any_value(rng)}),
-        # Erlang has no NaN: the broker closes the connection of its publisher.
+        # NaN is excluded: Erlang has no NaN, so the broker closes the connection of its publisher.
         "d": lambda: b"d" + pack(">d", rng.uniform(-1e300, 1e300)),
         "f": lambda: b"f" + pack(">f", rng.uniform(-1e30, 1e30)),
     }

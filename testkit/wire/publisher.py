@@ -1,4 +1,4 @@
-"""A publisher of any bytes: it logs in over TLS, and writes frames without checking them."""
+"""A publisher of any bytes, which logs in over TLS, and writes frames without checking them."""
 
 import socket
 import ssl
@@ -30,7 +30,7 @@ class Refused(Exception):
 
 
 class WirePublisher:
-    """A channel in confirm mode; each message is confirmed or counted as refused."""
+    """A channel in confirm mode. Each message is confirmed or counted as refused."""
 
     def __init__(self, sock: ssl.SSLSocket) -> None:
         self._sock = sock
@@ -58,7 +58,7 @@ class WirePublisher:
         )
 
     def settle(self, *, at_most: int = 0) -> None:
-        """Wait until at most `at_most` messages are unconfirmed; raises `Refused`."""
+        """Wait until at most `at_most` messages are unconfirmed. Raises `Refused`."""
         while len(self._unconfirmed) > at_most:
             self._take(*self._method())
 

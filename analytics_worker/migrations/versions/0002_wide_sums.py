@@ -30,7 +30,7 @@ def downgrade() -> None:
 
 def _change(*, to: BigInteger | Numeric[Decimal], of: BigInteger | Numeric[Decimal]) -> None:
     for table, columns in _SUMS.items():
-        # In one statement, so the table is rewritten once.
+        # Both columns are changed in one statement, so the table is rewritten once.
         with op.batch_alter_table(table) as batch:
             for column in columns:
                 batch.alter_column(column, type_=to, existing_type=of, existing_nullable=False)

@@ -1,6 +1,6 @@
 """Count shipped orders.
 
-The reader of the previous release continues, and counts none.
+The reader of the previous release continues, and does not count shipped orders.
 """
 
 from alembic import op

@@ -49,7 +49,8 @@ def add(name: str, role: str, services: tuple[str, ...]) -> None:
     with _session() as session:
         password = actions.add(session, name, Role(role), services)
     report(name=name, role=role, services=list(services) or None, password=password)
-    # After the commit: the password of a person who was not added is useless.
+    # The password is printed after the commit, because the password of a person who was not added
+    # is useless.
     click.echo(password)
 
 

@@ -37,7 +37,7 @@ class Effect:
 
 
 def shows(command: F) -> F:
-    """Declare that a command changes nothing. Groups that a listing remembers do not count."""
+    """Declare that a command changes nothing, other than to remember failure groups."""
     return _declared(Effect(changes=False, is_recorded=False))(command)
 
 

@@ -24,7 +24,7 @@ _ATTRIBUTE = "orderctl_document"
 
 
 def documented(*fields: str) -> Callable[[F], F]:
-    """Declare the fields of a command's document; a field that is not reported is null."""
+    """Declare the fields of a command's document. A field that is not reported is null."""
 
     def declare(command: F) -> F:
         setattr(command, _ATTRIBUTE, fields)
@@ -34,7 +34,7 @@ def documented(*fields: str) -> Callable[[F], F]:
 
 
 def report(**fields: Any) -> None:
-    """Report fields of the current command's document; a later value replaces an earlier one."""
+    """Report fields of the current command's document. A later value replaces an earlier value."""
     values = click.get_current_context().meta.get(_ATTRIBUTE)
     if values is not None:
         # A field that is not declared would be missing from the document of another call.
@@ -75,7 +75,7 @@ def _reporting(name: str, fields: tuple[str, ...], run: Callable[..., Any]) -> C
         click.get_current_context().meta[_ATTRIBUTE] = values
         status, reason = 0, None
         try:
-            # The lines for a reader.
+            # These lines are printed for a reader.
             with redirect_stdout(io.StringIO()):
                 return run(**parameters)
         except BaseException as error:
@@ -100,7 +100,7 @@ def _ended(error: BaseException) -> tuple[int, str | None]:
         case SystemExit(code=None):
             return 0, None
         case SystemExit(code=text):
-            # A text: invalid settings.
+            # The code is a text if the settings are invalid.
             return 1, str(text)
         case click.Abort():
             return 1, "interrupted"

@@ -17,7 +17,7 @@ from notification_worker.mail.money import amount
 from order_app.domain import Status
 from order_app.storage.search import Criteria, Summary
 
-#: Orders of one list.
+#: Maximum number of orders in one list.
 LIMIT = 1_000
 
 #: An option of every command that shows addresses.

@@ -29,7 +29,8 @@ def ship(order_ids: tuple[UUID, ...]) -> None:
     """
     settings = load_operator(DatabaseSettings)
     shipped = list[dict[str, str]]()
-    # The same list until the end: if an order cannot be shipped, it has those before it.
+    # The list is the same object until the end, so if an order cannot be shipped, the document
+    # contains the earlier orders.
     report(orders=shipped)
     for order_id in order_ids:
         order = actions.ship(settings, order_id, operator=operator_name())

@@ -31,7 +31,7 @@ def _digest(_context: click.Context, _option: click.Parameter, value: str | None
     return value
 
 
-#: An option for one of several bodies that an event is parked with.
+#: An option that selects one of several bodies with which an event is parked.
 DIGEST = click.option(
     "--digest",
     metavar="SHA-256",
@@ -137,7 +137,7 @@ def _print(listings: list[Listing]) -> None:
 
 
 def check_digest(digest: str | None, event_ids: Sequence[str]) -> None:
-    """Raise `click.UsageError` if a digest is given for another number of events than one."""
+    """Raise `click.UsageError` if a digest is given without exactly one event."""
     if digest is not None and len(event_ids) != 1:
         raise click.UsageError("--digest requires exactly one --id")
 

@@ -31,7 +31,7 @@ from console.parking.redrive.run import (
 from console.parking.redrive.stage import Outcome
 from console.settings import DatabaseSettings, RepairSettings, load_operator
 
-#: Messages of a plan that are listed; `--json` contains all.
+#: Maximum number of messages of a plan that are listed; `--json` contains all.
 ITEMS_LISTED = 1_000
 
 
@@ -176,7 +176,8 @@ def _run(settings: RepairSettings, plan_id: int, rate: float, max_failing: float
             report=ended,
         )
     except ActionError:
-        # It has the reason of a stop; an unknown plan is the error itself.
+        # The plan contains the reason why the run stopped. If no such plan exists, the error says
+        # so.
         with suppress(ActionError):
             report(plan=_document(plans.show(settings, plan_id)))
         raise

@@ -1,4 +1,4 @@
-"""Redrive plans."""
+"""Create the redrive plans."""
 
 from alembic import op
 from sqlalchemy import (

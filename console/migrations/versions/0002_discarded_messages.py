@@ -1,4 +1,4 @@
-"""Discarded messages."""
+"""Create the discarded messages."""
 
 from alembic import op
 from sqlalchemy import BigInteger, Column, DateTime, Identity, LargeBinary, Text, func

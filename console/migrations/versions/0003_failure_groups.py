@@ -1,4 +1,4 @@
-"""Failure groups that are remembered, and a journal of changes of parked messages and groups."""
+"""Create the remembered failure groups, and the journal of changes to messages and groups."""
 
 from alembic import op
 from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Identity, Text, func
@@ -11,7 +11,7 @@ depends_on = None
 
 _ITEMS, _INDEX = "redrive_items", "ix_redrive_items_event_id"
 
-# Rows are deleted by their age; none is changed.
+# Rows are deleted by their age, but never changed.
 _REFUSE = """
 CREATE FUNCTION refuse_journal_update() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -1,4 +1,4 @@
-"""People, their logins, and the audit log."""
+"""Create the people, their logins, and the audit log."""
 
 from alembic import op
 from sqlalchemy import (

@@ -1,4 +1,4 @@
-"""A state of messages that wait behind earlier events of their orders."""
+"""Allow a state of messages that wait behind earlier events of their orders."""
 
 from alembic import op
 

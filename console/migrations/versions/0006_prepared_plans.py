@@ -1,4 +1,4 @@
-"""The preparation of a plan, and the numbers of its messages."""
+"""Store the preparation of a plan, and the numbers of its messages."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ _PLANS, _ITEMS, _INDEX = "redrive_plans", "redrive_items", "ix_redrive_items_ran
 
 _BEFORE = ("incomplete", "ready", "paused", "aborted", "done")
 
-# A run counts its plan's messages again, even if the previous release has created the plan.
+# A run counts the messages of its plan again, even if the previous release has created the plan.
 _COUNT = """
 UPDATE redrive_plans SET {column}s = counted.numbers
 FROM (

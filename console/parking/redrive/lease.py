@@ -1,6 +1,6 @@
 """The lease that permits one preparation or run at a time to use a service's parking lot.
 
-A run holds the messages that it passes over: a plan would miss them.
+A run holds the messages that it passes over, which a plan would therefore not find.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,8 @@ _LOCK = 1_331_000_050
 
 _ACQUIRE = text("SELECT pg_try_advisory_lock(:key, hashtext(:service))")
 
-#: The view has the keys as unsigned numbers of 32 bits; `objsubid` is 2 for a lock with two keys.
+#: The view contains the keys as unsigned numbers of 32 bits; `objsubid` is 2 for a lock with two
+#: keys.
 _HELD = text(
     "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2 AND granted"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -33,9 +34,9 @@ _HELD = text(
 def lease(settings: DatabaseServer, service: str) -> Iterator[Sessions]:
     """Yield sessions on the console's database that hold the lease of a service.
 
-    All of them use the connection that holds it: without the lease, none can write. The server
-    releases it when the connection ends, even if the process is killed. Raises `ActionError` if
-    another process holds it.
+    All sessions use the connection that holds the lease, so none of them can write without the
+    lease. The server releases the lease when the connection ends, even if the process is killed.
+    Raises `ActionError` if another process holds it.
     """
     with sessions(settings, CONSOLE) as own, engine_of(own).connect() as connection:
         held = connection.scalar(_ACQUIRE, {"key": _LOCK, "service": service})

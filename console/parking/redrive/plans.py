@@ -18,20 +18,20 @@ from console.parking.redrive.lease import is_held
 from console.settings import DatabaseServer
 from eventbus.topology.service import Service
 
-#: Age at which a plan is deleted when another plan is created. By then, its messages may be too
-#: old.
+#: Age at which a plan is deleted when another plan is created. At this age, its messages may be too
+#: old to be redriven.
 KEPT = timedelta(days=90)
 
 #: Maximum number of plans that are deleted in one transaction, with all their messages.
 _DELETED_TOGETHER = 10
 
-#: Plans that are listed, the newest ones.
+#: Maximum number of plans that are listed, from the newest.
 LISTED = 50
 
-#: The reason of a plan whose preparation ended with its process.
+#: The reason that is stored with a plan whose preparation ended with its process.
 INTERRUPTED = "its preparation was interrupted: plan again"
 
-#: Characters of a reason that are stored.
+#: Maximum number of characters of a stored reason.
 _REASON_LIMIT = 1_000
 
 
@@ -62,7 +62,7 @@ def show(settings: DatabaseServer, plan_id: int) -> Plan:
 
 
 def newest(settings: DatabaseServer) -> list[Plan]:
-    """Return the newest plans, at most `LISTED`, the newest first."""
+    """Return the newest plans, at most `LISTED`, newest first."""
     with transaction(settings, CONSOLE) as session:
         rows = select(PlanRow).order_by(PlanRow.id.desc()).limit(LISTED)
         return [_plan(session, row) for row in session.scalars(rows).all()]
@@ -84,7 +84,7 @@ def find(session: Session, plan_id: int) -> Plan:
 
 
 def insert(session: Session, service: Service, criteria: Criteria, created_by: str) -> int:
-    """Store a plan without messages, which is to be prepared; return its number."""
+    """Store a plan without messages, which is to be prepared, and return its number."""
     row = PlanRow(
         service=service.name,
         criteria=criteria.document(),
@@ -110,21 +110,21 @@ def state_of(session: Session, plan_id: int) -> PlanState:
 
 
 def set_state(session: Session, plan_id: int, state: PlanState, reason: str | None = None) -> None:
-    """Change the state of a plan, with the reason why its preparation or its run ended early."""
+    """Change the state of a plan, with the reason if its preparation or run ended early."""
     row = update(PlanRow).where(PlanRow.id == plan_id)
     text = reason and reason[:_REASON_LIMIT]
     session.execute(row.values(state=state, reason=text, updated_at=func.now()))
 
 
 def fail(session: Session, plan_id: int, reason: str) -> None:
-    """End the preparation of a plan, and delete its messages; an aborted plan remains aborted."""
+    """End the preparation of a plan, and delete its messages. An aborted plan remains aborted."""
     session.execute(delete(ItemRow).where(ItemRow.plan_id == plan_id))
     if state_of(session, plan_id) is PlanState.INCOMPLETE:
         set_state(session, plan_id, PlanState.FAILED, reason)
 
 
 def fail_interrupted(session: Session, service: str) -> None:
-    """End the preparations whose processes were killed; the caller holds the lease of the service.
+    """End the preparations whose processes were killed. The caller holds the lease of the service.
 
     Each has held the lease until its process ended.
     """
@@ -186,7 +186,8 @@ def _change(
 
 def _plan(session: Session, row: PlanRow) -> Plan:
     state, reason = PlanState(row.state), row.reason
-    # Its process was killed, and no other has used the parking lot since.
+    # The process that prepared the plan was killed, and no other process has used the parking lot
+    # since.
     if state is PlanState.INCOMPLETE and not is_held(session, row.service):
         state, reason = PlanState.FAILED, INTERRUPTED
     return Plan(

@@ -1,6 +1,7 @@
 """The preparation of a plan: the parking lot is read once, and the plan is filled in the meantime.
 
-The plan is recorded first. If its process is killed, the plan fails: a part of it is never run.
+The plan is recorded first. If its process is killed, the plan fails, so an incomplete plan never
+runs.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -46,15 +47,15 @@ def prepare(
     recorded: Callable[[int], object] = lambda _plan_id: None,
     progress: Callable[[int, int], object] = lambda _examined, _depth: None,
 ) -> Plan:
-    """Choose parked messages and return the plan; all stay in place.
+    """Choose parked messages and return the plan, and leave all messages in place.
 
     `recorded` is called with the number of the plan before the parking lot is read, and `progress`
-    after each `BATCH` messages with the number of messages that were read and the total. Of several
-    messages of one event, the oldest that can be redriven is planned. Messages that wait behind
-    others are also planned if another message of their order is. Raises `ActionError` if another
-    plan of the service is being prepared or run. It is also raised, and stored as the reason of the
-    plan, if no message meets the criteria, if another reader holds messages, which the plan would
-    not contain, or if the plan is aborted.
+    after each `BATCH` messages with the number of messages that were read and the total. If an
+    event has several messages, the oldest that can be redriven is planned. A message that waits is
+    also planned if another message of its order is planned. Raises `ActionError` if another plan of
+    the service is being prepared or run. Also raises `ActionError`, and stores it as the reason of
+    the plan, if no message meets the criteria, if another reader holds messages, which the plan
+    would not contain, or if the plan is aborted.
     """
     with lease(settings, service.name) as own:
         with db.transaction(own) as session:
@@ -77,11 +78,11 @@ def prepare(
 
 
 class _Filling:
-    """The storing of a plan's messages, in the sequence of the parking lot."""
+    """The storing of a plan's messages, in the order of the parking lot."""
 
     def __init__(self, own: Sessions, plan_id: int, expected: Effects) -> None:
         self._own, self._plan_id, self._expected = own, plan_id, expected
-        #: Messages of the parking lot that were read.
+        #: Number of messages of the parking lot that were read.
         self.examined = 0
 
     def add(self, batch: Sequence[Candidate | None], depth: int) -> None:
@@ -98,8 +99,8 @@ class _Filling:
     def end(self, others: str) -> Plan:
         """Allow the plan to run, and return it.
 
-        Raises `ActionError` if it has no messages, or if `others`, which is as `unread` returns it,
-        is not empty.
+        Raises `ActionError` if it has no messages, or if `others`, the result of `unread`, is not
+        empty.
         """
         if others:
             raise ActionError(f"no plan was made, because {others}: plan again")
@@ -168,7 +169,7 @@ def _batches(candidates: Iterable[Candidate | None]) -> Iterator[list[Candidate 
 
 
 def _store(session: Session, rows: Iterable[dict[str, object]]) -> None:
-    """Insert messages; of several of one event, the first that can be redriven, or the first."""
+    """Insert one message per event: the first that can be redriven, otherwise the first."""
     # One statement may change a row only once.
     by_event: dict[object, dict[str, object]] = {}
     for row in sorted(rows, key=lambda row: row["state"] != ItemState.PLANNED):
@@ -190,7 +191,7 @@ def _state(candidate: Candidate, effect: Effect) -> ItemState:
 
 
 def _choose_waiting(session: Session, plan_id: int) -> bool:
-    """Plan the messages that wait, if another message of their order is planned; omit the others.
+    """Plan the messages that wait if another message of their order is planned, and omit the rest.
 
     Return whether the plan has messages.
     """

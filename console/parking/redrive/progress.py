@@ -26,10 +26,11 @@ from console.parking.journal import Change
 from console.parking.redrive import plans
 from eventbus.database.db import Sessions, transaction
 
-#: The rank of messages that a run has not found: they are redriven last.
+#: The rank of messages that a run has not found, which are redriven last.
 _NOT_FOUND = 100
 
-#: Changes after which a message is not in the parking lot, or not with the body that was planned.
+#: The kinds of changes after which a message is no longer in the parking lot, or no longer has the
+#: planned body.
 _REMOVING = {Change.DISCARDED, Change.EDITED}
 
 
@@ -89,7 +90,7 @@ class Progress:
                 _note(session, self.plan_id, notes)
 
     def defer(self, positions: Collection[int]) -> None:
-        """Plan these messages again, to be redriven after all others."""
+        """Plan these messages again, to be redriven after all other messages."""
         if not positions:
             return
         with transaction(self._sessions) as session:
@@ -120,15 +121,15 @@ class Progress:
         return {position: Change(change) for position, change in newest if change in _REMOVING}
 
     def retry_failed(self) -> None:
-        """Plan again the messages that failed again, waited or were discarded; they come first."""
+        """Plan failed, waiting and discarded messages again, ahead of all other messages."""
         self._plan_again(ItemState.PARKED, ItemState.WAITING, ItemState.GONE)
 
     def retry_waiting(self) -> None:
-        """Plan again the messages that waited behind others."""
+        """Plan the messages again that waited behind other messages."""
         self._plan_again(ItemState.WAITING)
 
     def waiting(self) -> list[Item]:
-        """Return the messages that waited behind others."""
+        """Return the messages that waited behind other messages."""
         return self._all(ItemState.WAITING)
 
     def open(self) -> PlanState:
@@ -179,14 +180,15 @@ def _note(session: Session, plan_id: int, notes: Mapping[int, str]) -> None:
     values = literal(list(notes), ARRAY(Integer)), literal(list(notes.values()), ARRAY(Text))
     given = func.unnest(*values).table_valued(*columns).render_derived()
     rows = update(ItemRow).where(ItemRow.plan_id == plan_id, ItemRow.position == given.c.position)
-    # The rows are not in memory.
+    # The session does not contain the rows, so it needs no synchronization.
     session.execute(
         rows.values(note=given.c.note), execution_options={"synchronize_session": False}
     )
 
 
 def _at(positions: Collection[int]) -> ColumnElement[bool]:
-    # One parameter, regardless of the size of the stage: the number of parameters may be limited.
+    # The values are one parameter, regardless of the size of the stage, because the number of
+    # parameters may be limited.
     return ItemRow.position == any_(literal(list(positions), ARRAY(Integer)))
 
 

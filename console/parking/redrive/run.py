@@ -15,14 +15,16 @@ from console.parking.redrive.progress import Item, Progress
 from console.parking.redrive.stage import OUTCOME_LIMIT, Outcome, Stage
 from console.settings import ParkingSettings
 
-#: Messages of the first stages: a handler that fails for all messages receives one message, and a
-#: handler that fails for many usually receives six.
+#: Number of messages of each of the first stages. A handler that fails for all messages receives
+#: one message, and a handler that fails for many usually receives six.
 FIRST_STAGES = (1, 5, 50)
 
-#: Seconds of each later stage, which has at least as many messages as the third.
+#: Duration of each later stage in seconds. A later stage has at least as many messages as the
+#: third.
 STAGE_SECONDS = 10.0
 
-#: Messages per second. A worker handles several hundred, and orders continue to arrive.
+#: The default rate in messages per second. A worker handles several hundred, and orders continue to
+#: arrive.
 DEFAULT_RATE = 50.0
 
 #: The rates that an operator can choose.
@@ -37,7 +39,7 @@ _INTERRUPTION_POLL = 1.0
 #: Maximum number of events that the reason of a stop names.
 _NAMED = 10
 
-#: Called after each stage.
+#: A function that is called after each stage.
 Report = Callable[[Outcome], object]
 
 
@@ -52,14 +54,14 @@ def run(
 ) -> Plan:
     """Redrive the messages of a plan in stages, at most `rate` per second, and return the plan.
 
-    A run that was interrupted or has stopped continues: messages that failed again are redriven
-    first, and messages that are no longer parked take no stage. A stage is repeated at its size
-    until one of its messages was redriven. The run ends early if an operator pauses or aborts the
-    plan. A message that waits behind another is redriven once the other is handled. Raises
-    `ActionError` if the plan cannot run, if another run redrives messages of the service, if more
-    than `max_failing` (a fraction) of a stage fail again, if a message has no outcome within
-    `OUTCOME_LIMIT` seconds, if a message is not found, or if at the end messages wait behind
-    messages that are still parked.
+    If a run was interrupted or has stopped, it is continued: messages that failed again are
+    redriven first, and messages that are no longer parked take no stage. The size of the stages
+    does not grow until a message of a stage was redriven. The run ends early if an operator pauses
+    or aborts the plan. A message that waits behind another message is redriven once that message is
+    handled. Raises `ActionError` if the plan cannot run, if another run redrives messages of the
+    service, if more than `max_failing` (a fraction) of a stage fail again, if a message has no
+    outcome within `OUTCOME_LIMIT` seconds, if a message is not found, or if at the end messages
+    wait behind messages that are still parked.
     """
     plan = plans.show(settings, plan_id)
     service = kombu_topology.service(plan.service)
@@ -127,7 +129,7 @@ def _check(
 
 
 def _check_waiting(progress: Progress, expected: Effects) -> None:
-    """Store the reason and raise `ActionError` if messages still wait behind parked ones."""
+    """Store the reason and raise `ActionError` if messages still wait behind parked messages."""
     if not (items := progress.waiting()):
         return
     ahead = expected.waiting([item.inbox_id for item in items if item.inbox_id])

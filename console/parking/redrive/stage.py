@@ -21,18 +21,18 @@ from eventbus.topology.service import Service
 #: its database, continues within a minute or two.
 OUTCOME_LIMIT = 300.0
 
-#: Seconds in which messages are searched for while another command reads the parking lot, and
-#: between two searches.
+#: Maximum seconds for which messages are searched for while another command reads the parking lot,
+#: and seconds between two searches.
 SEARCH_LIMIT, _SEARCH_PAUSE = 30.0, 1.0
 
-#: Characters of a failure's reason that are stored.
+#: Maximum number of characters of a stored reason of a failure.
 REASON_LIMIT = 500
 
 #: Seconds between two queries of the inbox, and before the parking lot is read for the first time.
 _POLL, _FIRST_READING = 0.25, 0.5
 
-#: The parking lot is read for at most this share of the time, and at least every ten seconds or so:
-#: other readers cannot read its messages at the same time.
+#: The maximum share of the time for which the parking lot is read, because other readers cannot
+#: read its messages at the same time. It is read at least every ten seconds or so.
 _READING_SHARE, _LONGEST_PAUSE = 0.1, 10.0
 
 
@@ -42,13 +42,13 @@ class Outcome:
 
     size: int
     counts: dict[ItemState, int] = field(default_factory=dict)
-    #: The messages that the stage has put back into the queue.
+    #: Number of messages that the stage has put back into the queue.
     redriven: int = 0
     failure: str | None = None
-    #: The events that were redriven, or may have been, and have no outcome.
+    #: The events that were redriven, or may have been redriven, and have no outcome.
     unknown: list[str] = field(default_factory=list)
-    #: The events that were not found: they are not handled, not discarded, and not parked unless
-    #: another command holds them.
+    #: The events that were not found: they are neither handled nor discarded, and are not parked
+    #: unless another command holds them.
     missing: list[str] = field(default_factory=list)
 
     @property
@@ -80,15 +80,16 @@ class Stage:
         self._progress = progress
         self._effects = effects
         self._is_interrupted = is_interrupted
-        #: Distinguishes the messages of this stage from copies that a killed run has left.
+        #: The mark that distinguishes the messages of this stage from copies that a killed run has
+        #: left.
         self._mark = f"{progress.plan_id}/{uuid4().hex[:12]}"
 
     def run(self, items: Sequence[Item], wait: Callable[[], object]) -> Outcome:
         """Redrive messages, calling `wait` before each, and return their outcomes.
 
         Messages without an outcome remain recorded as being redriven: the run was interrupted, or
-        `OUTCOME_LIMIT` has passed. Messages that were not found are planned again, after all
-        others. Messages that would wait behind parked ones are not redriven.
+        `OUTCOME_LIMIT` has passed. Messages that were not found are planned again, after all other
+        messages. Messages that would wait behind a parked message are not redriven.
         """
         outcome = Outcome(size=len(items))
         due = self._hold_back(items, outcome)
@@ -98,10 +99,10 @@ class Stage:
         return outcome
 
     def settle_absent(self, items: Sequence[Item]) -> None:
-        """Record the messages that are no longer parked: handled, discarded or edited ones.
+        """Record the messages that are no longer parked because they were handled or changed.
 
         One reading of the parking lot settles all of them; otherwise each takes a stage. While
-        another command holds messages, none is known to be absent, and nothing is recorded.
+        another command holds messages, no message is known to be absent, and nothing is recorded.
         """
         if not items:
             return
@@ -124,13 +125,14 @@ class Stage:
         or has failed again. A message that an operator has since discarded or edited is gone.
         """
         outcome, waiting = Outcome(size=len(items)), _by_position(items)
-        # The parking lot before the inbox: a message that a killed run did not remove is in both.
+        # The parking lot is examined before the inbox, because a message that a killed run did not
+        # remove is in both.
         self._read_parked(waiting, outcome, ItemState.PLANNED)
         self._await(waiting, outcome, ItemState.PLANNED)
         return outcome
 
     def _hold_back(self, items: Sequence[Item], outcome: Outcome) -> list[Item]:
-        """Record the messages that would be parked again to wait; return the others."""
+        """Record the messages that would be parked again to wait, and return the rest."""
         ahead = self._effects.waiting([item.inbox_id for item in items if item.inbox_id])
         notes = {
             item.position: f"waits behind event {ahead[item.inbox_id]}"
@@ -145,7 +147,7 @@ class Stage:
     def _send(
         self, items: Sequence[Item], outcome: Outcome, wait: Callable[[], object]
     ) -> list[Item]:
-        """Redrive the messages; return those that were redriven, and record the others."""
+        """Redrive the messages, record the messages that stay parked, and return the rest."""
         left = {item.event_id: item for item in items}
         sent = list[Item]()
         deadline = time.monotonic() + SEARCH_LIMIT
@@ -252,7 +254,7 @@ class Stage:
                 if item is None or digest(message) != item.digest:
                     continue
                 if state is ItemState.PARKED and (message.headers or {}).get(PLAN) != self._mark:
-                    # Another message of the same event, which was parked before.
+                    # This is another message of the same event, which was parked before.
                     continue
                 del by_name[item.event_id]
                 parked = Parked.of(self._service, message)

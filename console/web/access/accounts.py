@@ -1,4 +1,4 @@
-"""Checking of names and passwords: those of people, and the login from the settings."""
+"""Checking of names and passwords, of people and of the login in the settings."""
 
 import hmac
 from dataclasses import dataclass, field
@@ -18,7 +18,8 @@ from console.web.access import attempts
 from console.web.access.attempts import Attempts
 from eventbus.database.db import Sessions, transaction
 
-#: Connections to the console's database: a request holds one for about a millisecond.
+#: Maximum number of connections to the console's database. A request uses a connection for about a
+#: millisecond.
 _POOL = 4
 
 
@@ -63,8 +64,8 @@ class Accounts:
         many failures, even if the password is correct.
         """
         address = attempts.origin(request)
-        # Failures of others must not block the emergency login: its password has at least 16
-        # characters.
+        # Failures of other clients must not block the emergency login, whose password has at least
+        # 16 characters.
         counted = None if name == self.settings.console_user else name
         if self._attempts.are_exhausted(counted, address):
             raise TooManyAttempts
@@ -73,7 +74,7 @@ class Accounts:
         with transaction(self.database) as session:
             # A person with the name of the fallback would be mistaken for it.
             row = people.find(session, name) if counted else None
-        # Not in the transaction, which would hold a connection.
+        # The password is checked outside the transaction, which would occupy a connection.
         is_right = passwords.is_right(password, row.password_hash if row else None)
         if is_right and row:
             return people.person_of(row)
@@ -94,7 +95,7 @@ class Accounts:
             logins.start(session, self.hash_of(token), name, self.limits)
 
     def find(self, token: str, *, touch: bool) -> Person | None:
-        """Return the person of a token, or None; `touch` records that the login is in use."""
+        """Return the person of a token, or None. `touch` records that the login is in use."""
         token_hash = self.hash_of(token)
         with transaction(self.database) as session:
             person = logins.find(session, token_hash, self.limits, otherwise=self.fallback)
@@ -113,7 +114,8 @@ class Accounts:
 
     def _is_fallback(self, name: str, password: str) -> bool:
         expected = (self.settings.console_user, self.settings.console_password.get_secret_value())
-        # Both are always compared: otherwise the duration would reveal whether the name is correct.
+        # Both are always compared, because the duration would otherwise reveal whether the name is
+        # correct.
         matches = [
             hmac.compare_digest(one.encode(), other.encode(errors="replace"))
             for one, other in zip(expected, (name, password), strict=True)

@@ -7,11 +7,11 @@ from throttled import MemoryStore, RateLimiterType, Throttled, rate_limiter
 
 from order_app.http import client_address
 
-#: Failed logins with one name: ten in succession, to allow for typing errors, and then one per
-#: minute.
+#: Limit of failed logins with one name: ten in succession, to allow for typing errors, and then one
+#: per minute.
 _OF_A_NAME = rate_limiter.per_min(1, burst=10)
 
-#: Failed logins from one address, which all people in an office may share.
+#: Limit of failed logins from one address, which all people in an office may share.
 _OF_AN_ADDRESS = rate_limiter.per_min(3, burst=30)
 
 #: Seconds after which a refused client may log in again.
@@ -48,7 +48,7 @@ def origin(request: Request) -> str:
 
 
 def _key(value: str) -> str:
-    # A key must not be empty; no name is longer than this.
+    # The key of the limit must not be empty, and no name is longer than this.
     return f"of {value[:100]}"
 
 

@@ -14,7 +14,8 @@ from console.web.csrf import CHANGING
 class Rule:
     """The right that an endpoint requires, or None if every person may use the endpoint.
 
-    `service` is the service on which the endpoint acts, by default the service in its URL, if any.
+    `service` is the service on which the endpoint acts. The default is the service in its URL, if
+    any.
     """
 
     right: Right | None

@@ -33,11 +33,11 @@ log = logging.getLogger(__name__)
 
 login = Blueprint("login", __name__)
 
-#: The cookie of a login.
+#: The name of the cookie of a login.
 COOKIE = "orders_console_login"
 
-#: The endpoints of load balancers, supervisors and Prometheus, which have no password, and those of
-#: the login page.
+#: The endpoints that require no login: those of load balancers, supervisors and Prometheus, and the
+#: login page.
 _OPEN = {"ready", "metrics.page", "static", "login.form", "login.enter"}
 
 _PATH = "/login"
@@ -95,7 +95,8 @@ def enter() -> AnyResponse:
     name, password = request.form.get("name", "").strip(), request.form.get("password", "")
     target = _local(request.form.get("next", ""))
     try:
-        # With credentials of the browser's own prompt, which was shown because of an outage.
+        # The request has the credentials of the browser's own prompt, which was shown because of an
+        # outage.
         if request.authorization and _by_password(accounts):
             return redirect(target, code=303)
         found = accounts.check(request, name, password)
@@ -137,7 +138,8 @@ def _by_cookie(accounts: Accounts) -> Person | None:
     token = request.cookies.get(COOKIE, "")
     if not token:
         return None
-    # A page that refreshes itself is not a person: it must not extend an idle login.
+    # The automatic refresh of a page is not an action of a person, and must not extend an idle
+    # login.
     is_refresh = request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate"
     found = accounts.find(token, touch=not is_refresh)
     g.binding = token

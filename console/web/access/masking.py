@@ -8,11 +8,11 @@ from flask import Response
 
 from eventbus.telemetry.privacy import MASK
 
-#: A word of a page, in which an ampersand or an apostrophe is an entity. It is an email address if
-#: it contains an `@`, which is `%40` in a link.
+#: The pattern of a word of a page, in which an ampersand or an apostrophe is an entity. A word is
+#: an email address if it contains an `@`, which is `%40` in a link.
 _WORD = re.compile(r"""(?:[^\s<>()\[\],;:"'&]|&(?:amp|\#39);)+""")
 
-#: The IP address of a customer in the JSON of an event, on a page.
+#: The pattern of a customer's IP address in the JSON of an event, on a page.
 _IP = re.compile(r"(&#34;client_ip&#34;:\s*&#34;)[^&]+")
 
 
@@ -28,7 +28,7 @@ def apply(response: Response, *, reveals: bool, names: AbstractSet[str]) -> str 
 
     def mail(match: re.Match[str]) -> str:
         word = match[0]
-        # A partly masked address was masked by its page.
+        # If an address is partly masked, its page has masked it.
         if not ("@" in word or "%40" in word) or MASK in word or word in names:
             return word
         found["email addresses"] += 1

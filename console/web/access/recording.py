@@ -19,11 +19,11 @@ from eventbus.database.db import transaction
 
 log = logging.getLogger(__name__)
 
-#: Fields of forms that are recorded; others may contain personal data.
+#: The fields of forms that are recorded; other fields may contain personal data.
 _RECORDED_FIELDS = ("reason",)
 
-#: Its findings contain names of the broker's nodes, which have the form of addresses, and no
-#: customer's data. It is refreshed every few seconds.
+#: The endpoint of the overview, which shows no customer's data, and is refreshed every few seconds.
+#: Its findings contain names of the broker's nodes, which have the form of addresses.
 _WITHOUT_ADDRESSES = "overview.show"
 
 

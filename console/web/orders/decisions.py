@@ -16,7 +16,7 @@ from order_app.http.requests import REASON_LIMIT
 
 log = logging.getLogger(__name__)
 
-#: A page with its status, or a redirect.
+#: A response: a page with its status, or a redirect.
 Answer = tuple[str, int] | Response
 
 
@@ -70,7 +70,7 @@ def _act(
     except NotChanged as error:
         flash(str(error), "wrong")
         log.warning("order not changed", extra=fields | {"reason": str(error)})
-        # The reason is not lost, and the form can be sent again.
+        # The form contains the reason, so that it can be sent again.
         return _page(action, order_id, reason=reason), error.status
     flash(f"Order {order_id}: {status}", "done")
     log.info("order changed", extra=fields | {"status": status})

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from console.orders.flow import Flow, Outcome, Step
 from console.web.readable import age, count
 
-#: Between two lifelines, between two arrows, and above the first arrow; in pixels.
+#: Distances between two lifelines, between two arrows, and above the first arrow, in pixels.
 COLUMN, ROW, TOP = 190, 46, 70
 
 #: The width of another attempt, which starts and ends at one lifeline, and room for its label.
@@ -18,7 +18,8 @@ _HEAD, _LENGTH = 4, 9
 #: Seconds up to which a time is shown in milliseconds.
 _IN_MILLISECONDS = 10.0
 
-#: Characters of a label next to an arrow; the list of steps has the whole text.
+#: Maximum number of characters of a label next to an arrow; the list of steps contains the full
+#: text.
 _LABEL = 26
 
 

@@ -10,7 +10,7 @@ from console.orders import address
 from order_app.domain import Status
 from order_app.storage.search import Criteria
 
-#: Characters of a field: an address has at most 254.
+#: Maximum number of characters of a field. An address has at most 254.
 _LIMIT = 300
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from flask import request, url_for
 
-#: The value on the list of orders.
+#: The value of the field on the list of orders.
 LIST = "all"
 
 

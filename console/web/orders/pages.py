@@ -30,10 +30,10 @@ log = logging.getLogger(__name__)
 
 orders = Blueprint("orders", __name__)
 
-#: Orders of a page.
+#: Maximum number of orders on a page.
 LIMIT = 50
 
-#: Seconds for which the stuck orders of one search are shown: viewers share it.
+#: Seconds for which the stuck orders of one search are shown, so that viewers share the search.
 RECENT = 5.0
 
 

@@ -7,7 +7,7 @@ from itertools import groupby
 from console.monitoring.waterfall import Fall, waterfall
 from span_store.models import SpanRow
 
-#: The width of a bar that lasts as long as the whole trace, in the drawing's units.
+#: The width of a bar that lasts as long as its trace, in the drawing's units.
 _WIDTH = 100.0
 
 

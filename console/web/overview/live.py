@@ -74,7 +74,7 @@ class Live:
         return View(snapshot=taken, parts=self._rendered(taken))
 
     def _rendered(self, taken: Snapshot) -> dict[str, Markup]:
-        # Without a request: addresses are built from the routes.
+        # There is no request, so addresses are built from the routes.
         urls = self.app.url_map.bind("console")
 
         def address(endpoint: str, **values: Any) -> str:
@@ -116,9 +116,10 @@ class Live:
                 self.streams.send(_message(view, sent))
                 sent = view.parts
             except Exception:
-                # Otherwise the thread would end, and the streams would send nothing more.
+                # An exception would end the thread, and the streams would send nothing more.
                 log.exception("overview not sampled")
-            # From the end of the sample, which has then expired before the next message.
+            # The interval starts at the end of the sample, which has then expired before the next
+            # message.
             time.sleep(INTERVAL)
 
     def _is_watched(self) -> bool:

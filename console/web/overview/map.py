@@ -1,4 +1,4 @@
-"""The map: outboxes, the exchange, queues and workers, for a wide and for a narrow screen."""
+"""The map of outboxes, the exchange, queues and workers, for wide and narrow screens."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -7,10 +7,10 @@ from console.web.overview.rows import Row
 from console.web.overview.shapes import Arrow, Box, Level, Place, Point, arrow
 from console.web.readable import age, count, measure
 
-#: Seconds of waiting after which an event is late: normally it takes a few milliseconds.
+#: Seconds of waiting after which an event is late. Normally, it waits for a few milliseconds.
 LATE = 10.0
 
-#: Returns the address of an endpoint.
+#: A function that returns the address of an endpoint.
 Address = Callable[..., str]
 
 

@@ -1,4 +1,4 @@
-"""The state of one service, from all sources; a value that a source does not report is None."""
+"""The state of one service, from all sources. A value that no source reports is None."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ N = TypeVar("N", int, float)
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One service; a field is None if it is unknown."""
+    """One service. A field is None if it is unknown."""
 
     service: Service
     depth: int | None = None
     consumers: int | None = None
-    #: Messages in each retry tier, the shortest first, by the name of its queue.
+    #: Number of messages in each retry tier by the name of its queue, shortest tier first.
     tiers: Mapping[str, int | None] | None = None
     parked: int | None = None
     #: Seconds since the parking lot was last empty; 0 if it is empty.
     parked_seconds: float | None = None
-    #: Messages per second into the queue, and handled; events per second that are published.
+    #: Rates per second: messages that enter the queue, handled messages, and published events.
     arriving: float | None = None
     handled: float | None = None
     published: float | None = None
@@ -113,7 +113,7 @@ def _seconds(queue: str) -> tuple[float, str]:
 
 
 def _total(figures: Iterable[N | None]) -> N | None:
-    # A sum with an unknown part is unknown.
+    # If a part of a sum is unknown, the sum is unknown.
     known = _known(figures)
     return None if known is None else sum(known)
 

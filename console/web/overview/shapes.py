@@ -11,10 +11,10 @@ class Level(StrEnum):
     """The state of a part. Each has a mark, because colours alone are not accessible."""
 
     GOOD = "good"
-    #: It waits, or has been stopped on purpose.
+    #: The part waits, or has been stopped on purpose.
     WARN = "warn"
     BAD = "bad"
-    #: Its source does not report it: neither good nor bad.
+    #: The source does not report the state of the part, which is neither good nor bad.
     UNKNOWN = "unknown"
 
     @property
@@ -63,7 +63,7 @@ class Arrow:
     head: str
     x: int
     y: int
-    #: The texts are beside the arrow; else the rate is above it, and the age below.
+    #: Whether the texts are beside the arrow; otherwise, the rate is above it, and the age below.
     is_down: bool
     rate: str
     age: str

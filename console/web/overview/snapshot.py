@@ -1,4 +1,4 @@
-"""The state of the whole system at one moment, from every source that responds."""
+"""The state of the system at one moment, from every source that responds."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
@@ -35,7 +35,7 @@ _SUBSCRIBERS = tuple(service for service in CONSUMERS if service.can_overflow)
 #: Services that read the stream.
 _READERS = (ANALYTICS,)
 
-#: The results of queries by the service and the field of its row.
+#: The results of queries, by the service and the field of its row.
 _ByService = dict[str, dict[str, Result[Any]]]
 
 
@@ -102,7 +102,8 @@ def take(settings: ConsoleSettings, sources: Sources, queries: Queries) -> Snaps
         queries.start(partial(_broker, settings, sources)),
         queries.start(partial(_lately, sources)),
     ]
-    # Each is queried separately, so a database that does not respond hides only its own data.
+    # Each source is queried separately, so a database that does not respond hides only its own
+    # data.
     started: dict[tuple[str, str], Future[Any]] = {
         (service.name, field): queries.start(partial(query, sources.databases, service))
         for field, (services, query) in per_field.items()

@@ -7,7 +7,7 @@ from console.databases.service_database import Databases
 from console.monitoring.prometheus import Prometheus
 from console.settings import ConsoleSettings
 
-#: Connections to each database.
+#: Maximum number of connections to each database.
 _POOL = 2
 
 
@@ -26,8 +26,8 @@ class Sources:
         """Return the session with the broker's API."""
         with self._lock:
             if self._broker is None:
-                # At first use, because it reads the CA's certificate: the console starts without
-                # the file.
+                # The session is created at its first use, because it reads the CA's certificate,
+                # and the console must start without the file.
                 self._broker = Management(self._settings)
             return self._broker
 

@@ -14,7 +14,7 @@ from console.web.parked import consumer_of, parked
 from console.web.queries import Queries, results
 from eventbus.topology.service import Service
 
-#: Reads a part of a message's history.
+#: A function that reads a part of a message's history.
 Source = Callable[[ConsoleSettings, Service, str], list[Line]]
 
 

@@ -21,10 +21,10 @@ from console.web.parked import consumer_of, parked
 from console.web.parking.runs import Runs
 from eventbus.telemetry.privacy import masked
 
-#: Messages of a plan that its page lists.
+#: Maximum number of messages of a plan that its page lists.
 LISTED = 100
 
-#: The states of messages, in the sequence of their bars.
+#: The states of messages, in the order of their bars.
 _PROGRESS = (
     *(ItemState.HANDLED, ItemState.PARKED, ItemState.WAITING, ItemState.SENT, ItemState.PLANNED),
     *(ItemState.GONE, ItemState.SKIPPED),
@@ -134,7 +134,7 @@ def _page(service: str, plan_id: int) -> str:
 
 
 def _plan(service: str, plan_id: int) -> Plan:
-    """Return a plan of this service: rights are those of the service in the address."""
+    """Return a plan of this service, because rights apply to the service in the address."""
     try:
         plan = plans.show(_settings(), plan_id)
     except ActionError as error:

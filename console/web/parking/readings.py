@@ -1,4 +1,4 @@
-"""The failure groups of small parking lots, which pages that are opened at once read together."""
+"""The failure groups of small parking lots, read once for pages that are opened together."""
 
 import threading
 from collections.abc import Callable
@@ -20,7 +20,7 @@ class Readings:
     def start(self, service: str, read: Callable[[], Listing]) -> "Future[Listing]":
         """Return the groups of a service; starts a reading with `read` if none is in progress."""
         result: Future[Listing] = Future()
-        # A page that no longer waits must not cancel the reading of others.
+        # A page that no longer waits must not cancel the reading for other pages.
         result.set_running_or_notify_cancel()
         self._run(service, read).add_done_callback(lambda done: _pass_on(done, result))
         return result
@@ -30,7 +30,8 @@ class Readings:
             if running := self._running.get(service):
                 return running
             running = self._running[service] = self.queries.start(read)
-        # Without the lock, which `_finish` takes, and at once if the reading has ended.
+        # The lock is not held, because `_finish` acquires it, and runs immediately if the reading
+        # has ended.
         running.add_done_callback(lambda _: self._finish(service))
         return running
 

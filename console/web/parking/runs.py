@@ -1,6 +1,6 @@
 """The preparations and runs of redrive plans in this process, each on its own thread.
 
-The lease of a parking lot permits one for each service, in all processes together.
+The lease of a parking lot permits one preparation or run for each service, in all processes.
 """
 
 import logging
@@ -22,13 +22,13 @@ from eventbus.topology.service import Service
 
 log = logging.getLogger(__name__)
 
-#: Problems of ended runs that are kept.
+#: Maximum number of problems of ended runs that are kept.
 _KEPT = 100
 
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs of this process. A plan whose run ended with its process can be run again."""
+    """The runs of this process. If a run ended with its process, the plan can be run again."""
 
     settings: ParkingSettings
     _running: dict[int, threading.Thread] = field(default_factory=dict)

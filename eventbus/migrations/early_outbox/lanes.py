@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 _NAME, _TABLE = "ix_outbox_lane", "outbox"
 
-#: Repeatable: an interrupted build of the index does not undo it.
+#: This statement is repeatable, because an interrupted build of the index does not undo it.
 _COLUMNS = """
 ALTER TABLE outbox
     ADD COLUMN IF NOT EXISTS attempts smallint NOT NULL DEFAULT 0,

@@ -12,7 +12,7 @@ _NAME, _TABLE = "ix_outbox_slot", "outbox"
 
 def upgrade() -> None:
     """Build the index of unsent events by slot, and allow several rows in `relay_state`."""
-    # Repeatable, like the build of the index.
+    # This statement is repeatable, like the build of the index.
     op.execute("ALTER TABLE relay_state DROP CONSTRAINT IF EXISTS ck_relay_state_single")
     with op.get_context().autocommit_block():
         op.drop_index(_NAME, _TABLE, if_exists=True, postgresql_concurrently=True)

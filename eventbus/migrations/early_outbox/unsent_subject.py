@@ -1,6 +1,6 @@
 """Drop the index of unsent events by order: claims use the index of all events by order instead.
 
-It is dropped while the running release continues to claim events, with the remaining index.
+The running release continues to claim events in the meantime, with the remaining index.
 """
 
 from alembic import op

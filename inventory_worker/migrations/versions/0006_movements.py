@@ -32,7 +32,7 @@ def upgrade() -> None:
     with op.get_context().autocommit_block():
         op.drop_index(_INDEX, _LINES, if_exists=True, postgresql_concurrently=True)
         op.create_index(_INDEX, _LINES, ["sku", "order_id"], postgresql_concurrently=True)
-    # In the order in which workers lock them.
+    # The tables are locked in the order in which workers lock them.
     op.execute("LOCK TABLE stock, reservations, reservation_lines IN ACCESS EXCLUSIVE MODE")
     op.drop_constraint(_FOREIGN_KEY, _LINES)
     _tables()
@@ -51,7 +51,8 @@ def downgrade() -> None:
     op.drop_table("stock_entries")
     op.execute("DROP FUNCTION settle_reservation()")
     op.execute("DROP FUNCTION refuse_change()")
-    # The previous release has no SHIPPED: there, these orders no longer hold anything.
+    # The previous release has no SHIPPED. In that release, these orders no longer have reserved
+    # stock.
     op.execute("ALTER TABLE reservations DROP CONSTRAINT ck_reservations_shipped_at")
     op.execute("UPDATE reservations SET status = 'RELEASED' WHERE status = 'SHIPPED'")
     op.execute("UPDATE stock SET on_hand = reserved WHERE on_hand < reserved")

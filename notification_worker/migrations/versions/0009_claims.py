@@ -34,7 +34,7 @@ def upgrade() -> None:
         ),
     )
     _due(text("'epoch'"), _DUE_AT_ONCE, before=_DUE)
-    # Applies to new pages only: a claim on an old page also writes to the indexes.
+    # The parameter applies to new pages only; a claim on an old page also writes to the indexes.
     op.execute(f"ALTER TABLE {_TABLE} SET (fillfactor = 85)")
     with op.get_context().autocommit_block():
         # An interrupted build leaves an invalid index.

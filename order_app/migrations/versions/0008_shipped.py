@@ -22,7 +22,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # The previous release has no SHIPPED: there, such orders are confirmed.
+    # In the previous release, which has no SHIPPED, such orders are CONFIRMED.
     op.drop_constraint(_SHIPPED_AT, "orders")
     op.execute("UPDATE orders SET status = 'CONFIRMED' WHERE status = 'SHIPPED'")
     op.drop_column("orders", "shipped_at")
@@ -33,7 +33,8 @@ def downgrade() -> None:
 
 
 def _replace(name: str, condition: str) -> None:
-    # A single statement: the table is never without the check, and an interrupted run can restart.
+    # This is a single statement, so the table is never without the check, and an interrupted run
+    # can be repeated.
     op.execute(
         f"ALTER TABLE orders DROP CONSTRAINT IF EXISTS {name}, "
         f"ADD CONSTRAINT {name} CHECK ({condition}) NOT VALID"

@@ -12,8 +12,8 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "cancellations",
-        # No foreign key: adding one would lock the orders against writes. A cancellation and the
-        # change of its order are one transaction.
+        # There is no foreign key, because adding one would lock the orders against writes. A
+        # cancellation is written in the same transaction as the change of its order.
         Column("order_id", Uuid, primary_key=True),
         Column("reason", Text, nullable=False),
         Column("cancelled_by", Text, nullable=False, comment="The operator's account name."),

@@ -12,7 +12,7 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "shipments",
-        # No foreign key, as for the cancellations.
+        # There is no foreign key, for the same reason as in the cancellations.
         Column("order_id", Uuid, primary_key=True),
         Column("shipped_by", Text, nullable=False, comment="The operator's account name."),
         Column("shipped_at", DateTime(timezone=True), nullable=False),

@@ -1,4 +1,4 @@
-"""Spans."""
+"""Create the table of spans."""
 
 from alembic import op
 from sqlalchemy import BigInteger, Column, DateTime, Text, func, text

@@ -35,7 +35,7 @@ class BrokerRestart(ServerFault):
 
 
 class BrokerPause(ServerFault):
-    """The broker does not respond for a while; its connections remain."""
+    """The broker does not respond for a while, but its connections remain."""
 
     name = "broker-pause"
     server = BROKER

@@ -17,7 +17,7 @@ from testkit.servers.outages import exhausted, read_only
 class DatabaseKill(Fault):
     """A backend is killed, as by a kernel short of memory: the server ends all sessions.
 
-    The servers must be durable: otherwise the last commits are lost.
+    The servers must be durable. Otherwise the last commits are lost.
     """
 
     name = "database-kill"

@@ -1,4 +1,4 @@
-"""Faults of messages: sent again, purged, unroutable, rejected and hostile."""
+"""Faults of messages: messages that are sent again, purged, unroutable, rejected or hostile."""
 
 from contextlib import suppress
 
@@ -12,7 +12,7 @@ from testkit.servers.bindings import bind, full_queue, unbind_everywhere
 from testkit.wire.corpus import messages
 from testkit.wire.publisher import wire_publisher
 
-#: Events of each outbox that are sent again.
+#: Number of events of each outbox that are sent again.
 _RESENT = 30
 
 _RESEND = """
@@ -24,7 +24,8 @@ UPDATE outbox SET sent_at = NULL WHERE id IN (
 #: Types that only the notification service and the stream receive, and that every order causes.
 _CONFIRMED = "order.confirmed"
 
-#: Hostile messages, and their event: a reply about an order that does not exist has no effect.
+#: Number of hostile messages, and their event, which is a reply about an order that does not exist
+#: and has no effect.
 _HOSTILE = 100
 _REJECTED = {"shortages": [{"sku": "TEA", "requested": 2, "available": 1}]}
 
@@ -73,8 +74,8 @@ class Purge(ProgramFault):
 class Unbind(Fault):
     """An event type is unbound from every queue, so the broker returns its events.
 
-    The bindings are deleted and created one after the other: an event that is published in between
-    reaches only some of the queues. Only the ledger can restore it.
+    The bindings are deleted and created one after the other, so an event that is published in the
+    meantime reaches only some of the queues. Only the ledger can restore it.
     """
 
     name = "unbind"

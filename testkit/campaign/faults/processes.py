@@ -10,7 +10,7 @@ import httpx
 from testkit.campaign.fault import Fault, ProgramFault
 from testkit.campaign.system import CONNECTED, EVERYTHING, PROGRAMS, RELAYS, WORKERS
 
-#: Programs of a rolling restart, and seconds for one of them.
+#: Number of programs of a rolling restart, and seconds for one of them.
 _RESTARTED, _EACH = 4, 4.0
 
 
@@ -105,7 +105,7 @@ class Hang(ProgramFault):
 
 
 class Connections(ProgramFault):
-    """The broker closes the connections of a process repeatedly, from its start on."""
+    """The broker closes the connections of a process repeatedly from its start."""
 
     name = "connections"
     hold = (6.0, 9.0)
@@ -140,7 +140,7 @@ class RollingRestart(Fault):
 
 
 class TwoRelays(ProgramFault):
-    """A second relay of an outbox runs, and the first one is killed."""
+    """A second relay of an outbox runs, and the first relay is killed."""
 
     name = "two-relays"
     hold = (4.0, 8.0)
@@ -156,7 +156,7 @@ class TwoRelays(ProgramFault):
 
 
 class TwoBeats(Fault):
-    """A second beat runs, and the first one is killed while both do."""
+    """A second beat runs, and the first beat is killed while both run."""
 
     name = "two-beats"
     hold = (4.0, 8.0)

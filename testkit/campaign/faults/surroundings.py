@@ -3,7 +3,7 @@
 from testkit.campaign.fault import Fault, ProgramFault
 from testkit.campaign.system import MAIL, PROGRAMS
 
-#: Seconds.
+#: The step of the clock, in seconds.
 _HOUR = 3_600
 
 
