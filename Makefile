@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 export PYTHON
+# Hundreds of processes import the project; without its bytecode, each of them would compile it.
+unexport PYTHONDONTWRITEBYTECODE
 local = .venv/bin/python -m deploy.local
 
 .DEFAULT_GOAL := help

@@ -22,7 +22,7 @@ from testkit.servers.declaration import TIERS, declare
 from testkit.servers.infrastructure import Infrastructure, infrastructure
 from testkit.servers.vhosts import Vhost, fresh_vhost
 from testkit.servers.workers import clear, number_of_workers, own_state
-from tests.support.together import Together
+from tests.support.together import Together, rank
 
 Environment = dict[str, str]
 
@@ -78,6 +78,12 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Run all tests that share processes in one worker, so that the processes are started once."""
     return Together(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest tests first, and each other test in the random order."""
+    items.sort(key=lambda item: rank(item.nodeid))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -9,6 +9,7 @@ from kombu.message import Message
 
 from eventbus.events import codec
 from eventbus.events.envelope import Event
+from testkit.eventually import PATIENCE
 from testkit.servers.vhosts import Vhost
 
 
@@ -20,7 +21,7 @@ def take(broker: Vhost, queue: str) -> list[Message]:
         count = channel.queue_declare(queue, passive=True).message_count
         channel.basic_consume(queue, no_ack=True, callback=messages.append)
         while len(messages) < count:
-            connection.drain_events(timeout=10)
+            connection.drain_events(timeout=PATIENCE)
     return messages
 
 

@@ -15,14 +15,16 @@ from deploy.local.servers import broker
 from deploy.local.state import StateDirectory
 from eventbus import tls
 from testkit.eventually import eventually
-from testkit.servers.infrastructure import Infrastructure, infrastructure
+from testkit.servers.infrastructure import (
+    ERLANG,
+    FEW_SCHEDULERS,
+    Infrastructure,
+    infrastructure,
+)
 from testkit.servers.workers import own_ports
 
 #: The name of the first node, as in a local run.
 FIRST = "orders@localhost"
-
-#: Each node has one scheduler, because two for each of three nodes would compete for two cores.
-_FEW_SCHEDULERS = " +S 1:1"
 
 #: The settings with which a new node joins the first node.
 _JOIN = f"""
@@ -54,7 +56,7 @@ class Cluster:
         cookie = (first.process.directory / ".erlang.cookie").read_text()
         process.account.file(home / ".erlang.cookie", cookie, mode=0o400)
         environment = {**process.environment, "RABBITMQ_NODENAME": f"{name}@localhost"}
-        environment["RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS"] += _FEW_SCHEDULERS
+        environment[ERLANG] += FEW_SCHEDULERS
         with (state.path / "log").open("wb") as log:
             node = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", *process.command],

@@ -23,6 +23,7 @@ from eventbus import tls
 from eventbus.database import db, migrations
 from eventbus.settings.service import ServiceSettings
 from eventbus.topology.service import Service
+from testkit.eventually import eventually
 from testkit.servers.infrastructure import Infrastructure
 
 #: The suffix of the templates' names.
@@ -66,6 +67,8 @@ class TestDatabase:
             broker_user="nobody",
             broker_password="none",
             broker_ca_file=self.ca_file,
+            # Tests insert many rows at once, and a busy machine takes seconds for that.
+            database_statement_timeout=60.0,
             **self._settings(self.url),
         )
 
@@ -106,7 +109,8 @@ class Databases:
         settings = DatabaseAdminSettings(
             _env_file=servers.operator_environment, database_suffix=_TEMPLATE
         )
-        list(actions.apply(settings))
+        # Repeated: if the machine stands still, the limit of a connection expires.
+        eventually(lambda: list(actions.apply(settings)))
         return cls(server, settings)
 
     @contextmanager

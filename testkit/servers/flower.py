@@ -17,7 +17,7 @@ def flower_password(stack: Stack) -> str:
 def flower(stack: Stack, path: str, password: str | None = None) -> httpx.Response:
     """Request a page of Flower as the operator, optionally with another password."""
     url = f"http://127.0.0.1:{stack.ports.flower_port}{path}"
-    return plain_http.get(url, auth=("operator", password or flower_password(stack)), timeout=10)
+    return plain_http.get(url, auth=("operator", password or flower_password(stack)), timeout=60)
 
 
 def task_rows(stack: Stack) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from urllib.parse import quote
 import httpx
 
 from eventbus import tls
+from testkit.eventually import PATIENCE
 from testkit.servers.vhosts import Vhost
 
 
@@ -17,7 +18,7 @@ class Management:
         self._client = httpx.Client(
             base_url=f"{vhost.management_url}/api",
             auth=(vhost.admin_user, vhost.admin_password),
-            timeout=10,
+            timeout=PATIENCE,
             verify=tls.http_context(vhost.ca_file),
         )
 

@@ -74,7 +74,7 @@ class Prometheus:
 
     def values(self, expr: str) -> list[float]:
         """Return the current values of a query, omitting NaN."""
-        response = plain_http.get(f"{self.url}/api/v1/query", params={"query": expr}, timeout=10)
+        response = plain_http.get(f"{self.url}/api/v1/query", params={"query": expr}, timeout=60)
         assert response.status_code == httpx.codes.OK, response.text
         values = [float(sample["value"][1]) for sample in response.json()["data"]["result"]]
         return [value for value in values if not isnan(value)]

@@ -12,6 +12,7 @@ from kombu.message import Message
 
 from eventbus import tls
 from eventbus.messaging.amqps import Connection
+from testkit.eventually import PATIENCE
 from testkit.servers.infrastructure import Infrastructure
 
 
@@ -57,7 +58,7 @@ class Vhost:
         with httpx.Client(
             base_url=f"{self.management_url}/api",
             auth=(self.admin_user, self.admin_password),
-            timeout=10,
+            timeout=PATIENCE,
             verify=tls.http_context(self.ca_file),
         ) as client:
             response = client.request(method, path, **options)
@@ -96,7 +97,7 @@ class Vhost:
         with self.connect(confirm_publish=True) as connection:
             message = AmqpMessage(body, application_headers=headers, delivery_mode=2, **options)
             connection.default_channel.basic_publish(
-                message, exchange=exchange, routing_key=routing_key, confirm_timeout=10
+                message, exchange=exchange, routing_key=routing_key, confirm_timeout=PATIENCE
             )
 
 

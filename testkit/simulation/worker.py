@@ -22,6 +22,7 @@ from eventbus.topology.service import Service
 from eventbus.worker.consumer_connection import ConsumerConnection
 from eventbus.worker.decision import Decision
 from eventbus.worker.inbound import strategy
+from eventbus.worker.losses import Losses
 from eventbus.worker.micro_batches import record_parked
 from eventbus.worker.observation import Observation
 from eventbus.worker.parking_burst import ParkingBurst
@@ -71,6 +72,7 @@ class SimulatedWorker:
             conf=SimpleNamespace(task_soft_time_limit=30, task_time_limit=45),
             batch_interval=0.0,
             decision=Decision(),
+            losses=Losses(),
             # The service never pauses itself: injected failures are frequent, and no operator would
             # resume it.
             parking_burst=ParkingBurst(0),

@@ -16,7 +16,14 @@ from testkit.network.proxy import Proxy
 from testkit.processes.publishers import PublisherOf, publishers
 from testkit.processes.web_console import settings_of_console
 from testkit.servers.infrastructure import Infrastructure
+from testkit.servers.patience import wait_for_connections
 from testkit.servers.vhosts import Vhost
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the test wait long for new connections."""
+    wait_for_connections(monkeypatch)
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def metrics(stack: Stack) -> dict[str, str]:
     if stack.is_running("exporter"):
         ports["exporter"] = stack.ports.exporter_port
     pages = {
-        name: httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=30).raise_for_status().text
+        name: httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60).raise_for_status().text
         for name, port in ports.items()
     }
     pages["flower"] = _flower(stack, "/metrics").text
@@ -77,4 +77,4 @@ def columns(stack: Stack, words: Iterable[str]) -> set[Column]:
 def _flower(stack: Stack, path: str) -> httpx.Response:
     password = (stack.servers.secrets_dir / credentials.FLOWER).read_text().strip()
     url = f"http://127.0.0.1:{stack.ports.flower_port}{path}"
-    return httpx.get(url, auth=("operator", password), timeout=30).raise_for_status()
+    return httpx.get(url, auth=("operator", password), timeout=60).raise_for_status()

@@ -9,6 +9,9 @@ from deploy.local import REPOSITORY
 #: Marks of modules whose tests share a fixture that takes seconds to set up.
 _SHARES = ("shared_stack", 'scope="module"')
 
+#: Directories in descending order of the duration of their tests.
+_LONGEST_FIRST = ("e2e", "faults", "contract", "unit/project", "unit/deploy", "integration", "")
+
 
 class Together(LoadScopeScheduling):
     """Gives a worker one test at a time, or all tests of a module that shares a fixture.
@@ -19,6 +22,15 @@ class Together(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
         return module if _shares(module) else nodeid
+
+
+def rank(nodeid: str) -> int:
+    """Return the position of a test's directory: the longest tests come first.
+
+    Otherwise, the last tests to start could be long ones, and the other workers would have no work.
+    """
+    places = enumerate(_LONGEST_FIRST)
+    return next((n for n, folder in places if nodeid.startswith(f"tests/{folder}")), 0)
 
 
 @cache

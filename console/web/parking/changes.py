@@ -15,7 +15,7 @@ from functools import partial
 
 from sqlalchemy.exc import DBAPIError
 
-from console.errors import problem
+from console.errors import ActionError, problem
 from console.parking.index import rows, turn
 from console.settings import ConsoleSettings
 from console.web.action import Done
@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 #: thousands of messages.
 PATIENCE = 2.0
 
-#: Maximum number of changes of this process that are listed, from the newest.
-LISTED = 20
+#: Maximum number of changes of this process that are listed, and that run at the same time.
+LISTED = RUNNING = 20
 
 #: A function that is called with the kind and the text of a result that its request has not shown.
 Late = Callable[[str, str], None]
@@ -47,6 +47,7 @@ class Change:
     began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     kind: str = "begun"
     result: str = ""
+    is_late: bool = False
 
 
 @dataclass(eq=False)
@@ -54,6 +55,7 @@ class Changes:
     """The changes of this process. If it ends, the history of each message shows its changes."""
 
     settings: ConsoleSettings
+    _running: set[Change] = field(default_factory=set)
     _late: deque[Change] = field(default_factory=lambda: deque(maxlen=LISTED))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -69,8 +71,13 @@ class Changes:
         """Run an action on a message in the turn of a command, and return its result.
 
         The message then leaves the index. If it takes longer than `PATIENCE`, it continues, and its
-        result is passed to `late`. Raises the error of an action that fails earlier.
+        result is passed to `late`. Raises the error of an action that fails earlier, and
+        `ActionError` if `RUNNING` changes are running.
         """
+        with self._lock:
+            if len(self._running) >= RUNNING:
+                raise ActionError(f"{RUNNING} changes are running: wait until one has ended")
+            self._running.add(change)
         ended: Future[str] = Future()
 
         def work() -> None:
@@ -92,6 +99,7 @@ class Changes:
         wait([ended], timeout=PATIENCE)
         with self._lock:
             if not ended.done():
+                change.is_late = True
                 self._late.append(change)
                 text = f"{change.event_id}: the parking lot is being read; Parked shows the result"
                 return Done(result=text, kind=change.kind)
@@ -109,4 +117,5 @@ class Changes:
         """End a change, and return whether its request no longer waits."""
         with self._lock:
             end()
-            return change in self._late
+            self._running.remove(change)
+            return change.is_late

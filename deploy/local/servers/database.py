@@ -79,10 +79,9 @@ def _create_data(user: Account, home: Path, password: str, log: Path, durable: b
         f"--username={SUPERUSER}",
         f"--pwfile={password_file}",
         "--auth=scram-sha-256",
-        "--data-checksums",
         "--encoding=UTF8",
         "--locale=C.UTF-8",
-        *([] if durable else ["--no-sync"]),
+        "--data-checksums" if durable else "--no-sync",
     ]
     try:
         with log.open("w") as output:

@@ -64,7 +64,8 @@ def test_a_deadline_holds_when_a_clock_is_wrong(stack: Stack, process: str, step
     # When an order is placed
     order_id = stack.place(("TEA", 1))
 
-    # Then the order is cancelled at its deadline: not earlier, and at most five seconds later
+    # Then the order is cancelled at its deadline: not earlier, and not later by the clock's error,
+    # but perhaps by seconds on a busy machine
     assert stack.decided(order_id) == ("CANCELLED", "deadline")
     (late,) = stack.execute(
         "order", "SELECT extract(epoch FROM decided_at - deadline_at) FROM orders"
@@ -72,7 +73,7 @@ def test_a_deadline_holds_when_a_clock_is_wrong(stack: Stack, process: str, step
     (deadline,) = stack.execute(
         "order", "SELECT extract(epoch FROM deadline_at - created_at) FROM orders"
     )
-    assert 0 <= late <= 5
+    assert 0 <= late < HOUR / 10
     assert deadline == 3
 
 

@@ -203,7 +203,7 @@ def retries(worker: Settlement, copies: CopyPublisher) -> bool:
         is_held=lambda: True,
     )
     worker.retry(receipt, Cause.of(Transient("the shelf is locked")))
-    copies.flush(timeout=10)
+    copies.flush(timeout=60)
     return settled == [True]
 
 

@@ -44,7 +44,7 @@ def test_a_service_catches_up_after_an_overflow(
     for order in orders:
         assert stack.decided(order) == ("CONFIRMED", None)
     becomes(lambda: _in_stream(stack), ORDERS * EVENTS)
-    assert stack.vhost.depth(service.queue) == 10
+    becomes(lambda: stack.vhost.depth(service.queue), 10)
 
     # And when its second process is killed, and both are restarted
     eventually(lambda: _assert_requested(stack, service))

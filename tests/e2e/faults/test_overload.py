@@ -34,8 +34,8 @@ def test_the_api_refuses_requests_beyond_its_limit(stack: Stack) -> None:
             refused = [response.result() for response in responses if response.done()]
 
             # And probes are answered
-            assert plain_http.get(f"{stack.url}/healthz", timeout=10).status_code == 200
-            assert plain_http.get(f"{stack.url}/metrics", timeout=10).status_code == 200
+            assert plain_http.get(f"{stack.url}/healthz", timeout=60).status_code == 200
+            assert plain_http.get(f"{stack.url}/metrics", timeout=60).status_code == 200
 
             # When the database continues
             connection.rollback()

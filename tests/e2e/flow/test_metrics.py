@@ -54,7 +54,7 @@ def prometheus(running: Stack, tmp_path: Path) -> Iterator[Prometheus]:
 def metrics_of(stack: Stack, process: str) -> dict[str, float]:
     """Return the metrics that a process exposes."""
     page = plain_http.get(
-        f"http://127.0.0.1:{stack.metrics_ports[process]}/metrics", timeout=10
+        f"http://127.0.0.1:{stack.metrics_ports[process]}/metrics", timeout=60
     ).text
     samples = (line.rsplit(" ", 1) for line in page.splitlines() if line[0] != "#")
     return {name: float(value) for name, value in samples}

@@ -155,8 +155,8 @@ def test_the_process_requires_a_password_and_shuts_down(stack: Stack) -> None:
     password = credentials.read(stack.servers.secrets_dir, credentials.CONSOLE)
 
     # When the page is requested without and with the password
-    unauthenticated = plain_http.get(f"{url}/overview", timeout=20)
-    authenticated = plain_http.get(f"{url}/overview", auth=("operator", password), timeout=20)
+    unauthenticated = plain_http.get(f"{url}/overview", timeout=60)
+    authenticated = plain_http.get(f"{url}/overview", auth=("operator", password), timeout=60)
     stack.shut_down("console")
 
     # Then only the request with the password succeeds, and the password is not logged

@@ -22,7 +22,7 @@ def login(stack: Stack) -> tuple[str, str]:
 
 
 def opened(stack: Stack, login: tuple[str, str]) -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", stack.ports.console_port), timeout=20)
+    connection = socket.create_connection(("127.0.0.1", stack.ports.console_port), timeout=60)
     basic = base64.b64encode(":".join(login).encode()).decode()
     request = (
         f"GET /overview/stream HTTP/1.1\r\nHost: console\r\nAuthorization: Basic {basic}\r\n\r\n"
@@ -50,7 +50,7 @@ def test_fifty_viewers_share_the_samples_and_occupy_no_thread(
     # Then each receives the same sample, and a page responds
     first = {received(each, b"\n\n").partition(b"data: ")[2][:20] for each in viewers}
     url = f"http://127.0.0.1:{stack.ports.console_port}"
-    page = plain_http.get(f"{url}/overview", auth=login, timeout=20)
+    page = plain_http.get(f"{url}/overview", auth=login, timeout=60)
     assert len(first) <= 2
     assert page.status_code == 200
 

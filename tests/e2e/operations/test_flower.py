@@ -61,7 +61,7 @@ def test_no_row_contains_data_of_a_customer(shown: Stack) -> None:
 def test_flower_requires_a_password_and_rejects_commands(shown: Stack) -> None:
     url = f"http://127.0.0.1:{shown.ports.flower_port}"
     for path in ("/", "/tasks", "/broker", "/api/tasks", "/api/workers"):
-        assert plain_http.get(f"{url}{path}", timeout=10).status_code == 401, path
+        assert plain_http.get(f"{url}{path}", timeout=60).status_code == 401, path
         assert flower(shown, path, password="wrong").status_code == 401, path
         assert flower(shown, path).status_code == 200, path
 
@@ -69,7 +69,7 @@ def test_flower_requires_a_password_and_rejects_commands(shown: Stack) -> None:
     password = flower_password(shown)
     for command in ("worker/shutdown/order@order", "task/send-task/order.created"):
         response = httpx.post(
-            f"{url}/api/{command}", auth=("operator", password), json={"args": []}, timeout=10
+            f"{url}/api/{command}", auth=("operator", password), json={"args": []}, timeout=60
         )
         assert response.status_code == 403, command
 

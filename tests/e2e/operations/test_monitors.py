@@ -71,14 +71,14 @@ def test_the_exporter_counts_each_workers_tasks(watched: Stack, name: str) -> No
     # Given a running exporter
     watched.start(name)
     url = f"http://127.0.0.1:{watched.ports.exporter_port}/metrics"
-    eventually(lambda: _has(plain_http.get(url, timeout=10).text, 'up{hostname="inventory"} 1.0'))
+    eventually(lambda: _has(plain_http.get(url, timeout=60).text, 'up{hostname="inventory"} 1.0'))
 
     # When an order is decided
     watched.decided(watched.place(("TEA", 1)))
 
     # Then the tasks of each worker are counted
     def counted() -> None:
-        page = plain_http.get(url, timeout=10).text
+        page = plain_http.get(url, timeout=60).text
         for worker, event_type in (
             ("inventory", "order.created"),
             ("notification", "order.created"),
@@ -105,7 +105,7 @@ def test_monitors_recover_from_a_broker_outage(watched: Stack, name: str) -> Non
     def recovered() -> None:
         page = flower(watched, "/metrics").text
         exported = plain_http.get(
-            f"http://127.0.0.1:{watched.ports.exporter_port}/metrics", timeout=10
+            f"http://127.0.0.1:{watched.ports.exporter_port}/metrics", timeout=60
         ).text
         assert watched.is_running("flower")
         assert watched.is_running(name)
@@ -119,7 +119,7 @@ def test_monitors_recover_from_a_broker_outage(watched: Stack, name: str) -> Non
     eventually(lambda: _has(str(task_rows(watched)), order_id))
     page = f"http://127.0.0.1:{watched.ports.exporter_port}/metrics"
     success = 'task_succeeded_total{hostname="order",name="stock.reserved",queue_name="celery"} 1.0'
-    eventually(lambda: _has(plain_http.get(page, timeout=10).text, success))
+    eventually(lambda: _has(plain_http.get(page, timeout=60).text, success))
 
 
 @pytest.mark.parametrize("name", MONITORS)

@@ -9,7 +9,7 @@ from eventbus.consumer import operator_pause
 from eventbus.consumer.operator_pause import OperatorPause
 from eventbus.database.db import transaction
 from testkit.data.placed_orders import publish
-from testkit.eventually import eventually
+from testkit.eventually import becomes, eventually
 from testkit.processes.stack import RETRY_TIERS, Stack
 from testkit.programs.mended import INVENTORY_WORKER
 
@@ -78,7 +78,7 @@ def test_a_handler_with_a_bug_pauses_its_service_until_it_is_fixed(broken: Stack
     assert broken.reserved("TEA") == left
     eventually(lambda: _assert_empty(broken))
     assert _pause_of(broken, "inventory") is None
-    assert broken.vhost.depth(INVENTORY.parking_lot) == parked_again
+    becomes(lambda: broken.vhost.depth(INVENTORY.parking_lot), parked_again)
 
 
 def test_invalid_messages_do_not_pause_a_service(stack: Stack) -> None:

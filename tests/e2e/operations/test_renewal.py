@@ -74,7 +74,7 @@ def shown_certificates(servers: Infrastructure) -> list[bytes]:
     context = ssl.create_default_context(cafile=str(servers.ca_file))
     certificates = []
     for port, accepted in ((servers.amqp_port, b""), (servers.postgres_port, b"S")):
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as plain:
             if accepted:
                 plain.sendall(b"\x00\x00\x00\x08\x04\xd2\x16\x2f")
                 assert plain.recv(1) == accepted

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from statistics import median
 
 import pytest
 
@@ -82,8 +83,9 @@ def test_an_alarm_neither_delays_nor_reconnects_beat(
         eventually(blocked)
         durations = [_duration(lambda: sending.send(QUEUE)) for _ in range(200)]
 
-        # Then no tick waits, and the connection is still the first and only one
-        assert max(durations) < 4
+        # Then ticks do not wait, unless the machine stands still, and the connection is still the
+        # first and only one
+        assert median(durations) < 1
         assert connection_of(sending) is first
         eventually(lambda: _assert_one_connection(vhost))
 
@@ -109,7 +111,7 @@ def test_closing_a_blocked_connection_does_not_block(
 
         eventually(blocked)
 
-        assert _duration(sending.close) < 10
+        assert _duration(sending.close) < 30
 
 
 def _holds(vhost: Vhost, count: int) -> None:

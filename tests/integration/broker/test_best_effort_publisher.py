@@ -72,7 +72,7 @@ def test_a_stalled_connection_does_not_block_publishing(
     publisher: BestEffortPublisher, way: StallingProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a publisher with a long limit for writes
-    monkeypatch.setattr(best_effort_publisher, "PATIENCE", 8.0)
+    monkeypatch.setattr(best_effort_publisher, "PATIENCE", 60.0)
     publish(publisher)
     way.stall()
 
@@ -80,7 +80,7 @@ def test_a_stalled_connection_does_not_block_publishing(
     longest = max(duration(publisher, size=10_000) for _ in range(3_000))
 
     # Then no call took long
-    assert longest < 4
+    assert longest < 30
 
 
 def test_rejected_messages_are_logged_once(

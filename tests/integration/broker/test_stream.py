@@ -10,6 +10,7 @@ from common.kombu_topology import EVENTS, INVENTORY, STREAM, topology
 from eventbus.messaging import stream
 from eventbus.messaging.stream import Entry, Start, Stream, oldest, watermark
 from eventbus.topology.objects import Binding
+from testkit.eventually import becomes
 from testkit.servers.vhosts import Vhost
 
 CREATED = "order.created"
@@ -96,7 +97,7 @@ def test_a_reader_at_the_end_receives_new_messages(broker: Vhost, connection: Co
 
     publish(broker, "new")
 
-    assert names(list(stream.read(10, timeout=10))) == ["new"]
+    assert names(list(stream.read(10, timeout=60))) == ["new"]
 
 
 def test_an_entry_has_its_time_of_publication(broker: Vhost, connection: Connection) -> None:
@@ -132,7 +133,7 @@ def test_the_oldest_message_is_found(broker: Vhost, connection: Connection) -> N
 
     publish(broker, *"ab")
 
-    entry = oldest(connection, STREAM, timeout=10)
+    entry = oldest(connection, STREAM, timeout=60)
     assert entry is not None
     assert names([entry]) == ["a"]
 
@@ -163,7 +164,7 @@ def test_the_stream_stores_events_whose_consumer_is_unbound(
     publish(broker, "a")
 
     # Then it is in the stream only
-    assert broker.depth(INVENTORY.queue) == 0
+    becomes(lambda: broker.depth(INVENTORY.queue), 0)
     assert names(read_all(connection, "first")) == ["a"]
     lost = Binding(exchange=EVENTS.name, queue=INVENTORY.queue, routing_key=CREATED)
     assert lost in topology().bindings

@@ -13,7 +13,7 @@ from console.errors import ActionError
 from eventbus.database import db
 from eventbus.messaging import amqps
 from testkit.data.dropping import Subscriber, created, publish
-from testkit.eventually import PATIENCE
+from testkit.eventually import PATIENCE, becomes
 from testkit.processes.publishers import PublisherOf
 from testkit.servers.databases import TestDatabase
 from testkit.servers.infrastructure import Infrastructure
@@ -93,4 +93,4 @@ def test_a_count_of_zero_for_a_filled_queue_is_an_error(
         ready(connection.channel(), FRAUD.queue)
 
     # And each message is back in the queue
-    assert broker.depth(FRAUD.queue) == 5
+    becomes(lambda: broker.depth(FRAUD.queue), 5)

@@ -1,9 +1,9 @@
 """A removal of old rows is bounded, and blocks no other work."""
 
-import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from math import inf
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -49,14 +49,17 @@ pytestmark = pytest.mark.usefixtures("no_pause")
 def test_a_statement_deletes_one_batch_of_the_oldest_rows(
     order_database: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Given a pass that has time for one statement only
+    # Given a pass that has time for one statement only, by a clock that advances in pauses
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[-1], sleep=lambda seconds: now.append(seconds))
+    monkeypatch.setattr(retention, "time", clock)
     monkeypatch.setattr(retention, "BATCH", 10)
     monkeypatch.setattr(retention, "PAUSE", 0.5)
     rows = [sent(OLD + timedelta(minutes=n)) for n in range(25)]
     fill(order_database, outbox, *rows)
 
     # When old rows are removed
-    removed = Retention(order_database, {OUTBOX: LIMIT}).remove(time.monotonic() + 0.25)
+    removed = Retention(order_database, {OUTBOX: LIMIT}).remove(0.25)
 
     # Then one batch of the oldest rows is gone
     assert removed == {"outbox": 10}

@@ -18,6 +18,7 @@ from eventbus.messaging.message_copy import copy_of, own_headers
 from testkit.data import indexed as index
 from testkit.data.accounted import AccountedSystem, brief, patient, places
 from testkit.data.outboxes import CREATED, event, record
+from testkit.eventually import becomes
 
 
 def test_handled_events_are_accounted_for(system: AccountedSystem) -> None:
@@ -129,8 +130,8 @@ def test_parked_and_retried_events_are_named_as_such(system: AccountedSystem) ->
     }
     assert not {str(e.id) for e in account.missing} & {*parked, *retried}
     # And both are where they were
-    assert system.broker.depth(INVENTORY.parking_lot) == 2
-    assert system.broker.depth(INVENTORY.retry_queue(600)) == 3
+    becomes(lambda: system.broker.depth(INVENTORY.parking_lot), 2)
+    becomes(lambda: system.broker.depth(INVENTORY.retry_queue(600)), 3)
 
 
 def test_a_search_for_one_event_reads_its_parking_lot_only_up_to_it(

@@ -16,6 +16,7 @@ from eventbus.events.envelope import Event
 from testkit.data.accounted import AccountedSystem
 from testkit.data.outboxes import CANCELLED, CONFIRMED, CREATED, ORDERED, drain_all, event, record
 from testkit.events.messages import event_in, ids, take
+from testkit.eventually import becomes
 from testkit.processes.orderctl import orderctl
 from testkit.servers.databases import service_url
 
@@ -82,7 +83,7 @@ def test_missing_events_are_named_and_delivered_to_one_service(system: Accounted
     messages = system.broker.messages(INVENTORY.queue)
     assert ids(messages) == lost
     assert not any(event_in(message).replayed for message in messages)
-    assert system.broker.depth(NOTIFICATION.queue) == 0
+    becomes(lambda: system.broker.depth(NOTIFICATION.queue), 0)
 
 
 def test_events_in_other_places_are_not_delivered_again(system: AccountedSystem) -> None:

@@ -26,6 +26,7 @@ from eventbus.topology.service import PARKED, Service, tier_key
 from testkit.data.accounted import AccountedSystem
 from testkit.data.orders import stored
 from testkit.data.outboxes import CREATED, drain_all, event, record
+from testkit.eventually import becomes
 
 RESERVED = StockReserved(lines=(Quantity(sku="TEA", quantity=2),))
 OVERDUE = {"deadline_at": datetime.now(UTC) - timedelta(seconds=20)}
@@ -93,7 +94,7 @@ def test_an_order_is_in_flight_while_a_worker_holds_its_event(system: AccountedS
     with system.broker.connect() as connection:
         channel = connection.channel()
         channel.basic_consume(INVENTORY.queue, callback=lambda _: None)
-        connection.drain_events(timeout=30)
+        connection.drain_events(timeout=60)
 
         # Then the event is in flight, and nothing is known about the reason
         (delivery,) = only(find(system)).waiting
@@ -109,7 +110,7 @@ def test_an_order_hangs_in_a_retry_tier_with_the_last_failure(system: AccountedS
     (delivery,) = only(find(system)).waiting
     assert (delivery.place, delivery.where) == (Place.RETRYING, "in a retry tier of inventory")
     assert delivery.why == "Transient: the shelf is locked (attempt 2)"
-    assert system.broker.depth(INVENTORY.retry_queue(600)) == 1
+    becomes(lambda: system.broker.depth(INVENTORY.retry_queue(600)), 1)
 
 
 def test_an_order_hangs_in_a_parking_lot_with_the_reason(system: AccountedSystem) -> None:

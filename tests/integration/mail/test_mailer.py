@@ -17,7 +17,9 @@ from eventbus.settings.database import DatabaseSettings
 from notification_worker.mail.letter import Letter
 from notification_worker.models import Notification
 from notification_worker.smtp.transport import Transport
+from testkit.eventually import PATIENCE, becomes, eventually
 from testkit.mail.mailbox import Mailbox
+from testkit.mail.mailers import mailing
 from testkit.mail.mailing import (
     CONTEXT,
     deliver_all,
@@ -50,11 +52,13 @@ def test_a_recorded_mail_is_delivered(
 def test_an_idle_mailer_sends_a_new_mail_at_once(
     notification_database: Sessions, mailbox: Mailbox, transport: Transport
 ) -> None:
-    idle = threading.Timer(0.3, record, [notification_database, "received"])
-    idle.start()
-    deliver_all(delivery(notification_database, transport), seconds=0.6)
-    idle.join()
-    assert len(mailbox.messages) == 1
+    # Given an idle mailer
+    with mailing(delivery(notification_database, transport)):
+        time.sleep(0.3)
+
+        # When an email is recorded, then it is sent
+        record(notification_database, "received")
+        becomes(lambda: len(mailbox.messages), 1)
 
 
 def test_the_mails_of_an_order_arrive_in_event_order(
@@ -100,7 +104,7 @@ def test_concurrent_mailers_send_each_mail_once_and_in_order(
     for _ in range(100):
         record(notification_database, "received", "confirmed")
     transports = [Transport(settings(mailbox.port)) for _ in range(3)]
-    until = time.monotonic() + 20
+    until = time.monotonic() + PATIENCE
     threads = [
         threading.Thread(target=_until_sent, args=(notification_database, transport, until))
         for transport in transports
@@ -134,15 +138,19 @@ def test_a_crash_after_sending_repeats_only_that_mail(
         target=_send_two_and_die, args=(of_database(notification_database), mailbox.port)
     )
     crash.start()
-    crash.join(timeout=30)
+    crash.join(timeout=60)
     assert crash.exitcode == -signal.SIGKILL
     crash.close()
     assert sorted(statuses(notification_database)) == ["PENDING"] * 4 + ["SENT"]
 
     # While the lease lasts, the other emails are sent
     mailer = delivery(notification_database, transport)
-    deliver_all(mailer, seconds=1)
-    assert sorted(statuses(notification_database)) == ["PENDING"] + ["SENT"] * 4
+
+    def others_sent() -> None:
+        deliver_all(mailer)
+        assert sorted(statuses(notification_database)) == ["PENDING"] + ["SENT"] * 4
+
+    eventually(others_sent)
     assert len(mailbox.messages) == 5
 
     # And after it, the email that may have been sent
@@ -165,7 +173,7 @@ class _DyingTransport(Transport):
 
 def _send_two_and_die(database: dict[str, Any], port: int) -> None:
     own = sessions(engine(DatabaseSettings(**database), pool_size=2))
-    deliver_all(delivery(own, _DyingTransport(settings(port))), seconds=30)
+    deliver_all(delivery(own, _DyingTransport(settings(port))), seconds=PATIENCE)
 
 
 def test_mails_to_the_operator_and_customers_are_independent(

@@ -205,5 +205,5 @@ def _kill_while_it_waits(sessions: Sessions, server: SmtpServer, step: str) -> N
     eventually(waits)
     assert process.pid
     os.kill(process.pid, signal.SIGKILL)
-    process.join(timeout=30)
+    process.join(timeout=60)
     process.close()

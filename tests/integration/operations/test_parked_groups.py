@@ -8,7 +8,7 @@ from amqp import Channel
 
 from testkit.data.hostile_parked import park_hostile
 from testkit.data.parked import park, parked
-from testkit.eventually import eventually
+from testkit.eventually import becomes, eventually
 from testkit.processes.orderctl import orderctl
 from testkit.servers.vhosts import Vhost
 from testkit.wire.frames import long_string, properties, table
@@ -92,7 +92,7 @@ def test_every_message_of_a_large_parking_lot_is_found(
     # Then all are found
     assert (group["count"], group["type"], group["example"]) == (MANY, "a.type", last)
     assert redriven.exit_code == 0, redriven.output
-    assert vhost.depth("inventory.queue") == 1
+    becomes(lambda: vhost.depth("inventory.queue"), 1)
     eventually(lambda: _full(vhost, MANY - 1))
 
 

@@ -12,7 +12,7 @@ from console.broker import queue_replacement
 from console.broker.queue_replacement import Replacement
 from eventbus.catch_up.copies import Copies
 from eventbus.topology.limits import DELIVERY_LIMIT
-from testkit.eventually import eventually
+from testkit.eventually import PATIENCE, becomes, eventually
 from testkit.servers.vhosts import Vhost
 
 Orderctl = Callable[..., Result]
@@ -101,7 +101,7 @@ def consumer(broker: Vhost, *, held: int) -> Iterator[list[int]]:
             callback=lambda m: taken.append(int(m.properties["message_id"])),
         )
         while len(taken) < held:
-            connection.drain_events(timeout=10)
+            connection.drain_events(timeout=PATIENCE)
         yield taken
 
 
@@ -126,7 +126,7 @@ def test_a_queue_with_old_arguments_is_replaced_with_its_messages(
 
     # And new events arrive
     put(former, 701)
-    assert former.depth(FRAUD.queue) == 701
+    becomes(lambda: former.depth(FRAUD.queue), 701)
 
 
 @pytest.mark.parametrize("step", ["begin", "remove_old", "finish", "_empty_spare"])
@@ -198,7 +198,7 @@ def test_messages_that_return_during_deletion_request_catch_up(
     assert orderctl("topology", "apply").exit_code == 0
 
     # Then a marker requests catch-up from the stream
-    assert former.depth(FRAUD.overflow) == 1
+    becomes(lambda: former.depth(FRAUD.overflow), 1)
 
 
 def test_two_commands_do_not_replace_a_queue_at_once(
@@ -247,4 +247,4 @@ def test_messages_that_are_deleted_with_the_spare_queue_request_catch_up(
     assert orderctl("topology", "apply").exit_code == 0
 
     # Then a marker requests catch-up from the stream
-    assert former.depth(FRAUD.overflow) == 1
+    becomes(lambda: former.depth(FRAUD.overflow), 1)

@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 from werkzeug.test import TestResponse
 
+from eventbus.database import db
 from eventbus.database.db import Sessions, engine_of
 from order_app.http import load_shedding
 from order_app.storage import models
@@ -17,6 +18,9 @@ from testkit.network.proxy import Proxy
 from testkit.processes.api_client import with_key
 from testkit.processes.order_requests import UNKNOWN_ORDER, another_api, close, place, problem
 from testkit.servers.databases import TestDatabase
+
+#: Limits of a request that waits for the test.
+PATIENT = {"database_lock_timeout": 60.0, "database_statement_timeout": 60.0}
 
 
 def test_unknown_paths_and_methods_are_problems(order_api: FlaskClient) -> None:
@@ -53,7 +57,10 @@ def test_a_lock_timeout_answers_503(order_api: FlaskClient, sessions: Sessions) 
         session.execute(select(models.OrderRow).with_for_update())
         assert_unavailable(api.post(f"{location}/cancel"))
 
-    assert api.post(f"{location}/cancel").status_code == 200
+    def cancelled() -> None:
+        assert api.post(f"{location}/cancel").status_code == 200
+
+    eventually(cancelled)
     close(api)
 
 
@@ -65,14 +72,15 @@ def test_an_exhausted_pool_answers_503(order_api: FlaskClient) -> None:
         assert_unavailable(place(api))
         held.close()
 
-    assert place(api).status_code == 201
+    eventually(lambda: _assert_placed(api))
     close(api)
 
 
 def test_the_api_recovers_from_a_database_that_stops_responding(
-    order_api: FlaskClient, api_database: TestDatabase
+    order_api: FlaskClient, api_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given an API whose connections to the database are open
+    monkeypatch.setattr(db, "CONNECT_TIMEOUT", 5)
     port = api_database.url.port
     assert port
     proxy = Proxy(port)
@@ -82,8 +90,8 @@ def test_the_api_recovers_from_a_database_that_stops_responding(
         database_statement_timeout=2.0,
         api_key_lifetime=300,
     )
-    location = place(api).headers["Location"]
-    assert api.get(location).status_code == 200
+    location = eventually(lambda: place(api).headers["Location"])
+    assert eventually(lambda: _assert_found(api, location))
 
     # When the database stops responding, and the connections remain open
     proxy.hold_responses()
@@ -93,14 +101,18 @@ def test_the_api_recovers_from_a_database_that_stops_responding(
     assert_unavailable(proxy.run(lambda: api.get(location)))
     assert_unavailable(proxy.run(lambda: api.post(f"{location}/cancel")))
     assert proxy.run(lambda: api.get("/readyz")).status_code == 503
-    page = proxy.run(lambda: api.get("/metrics"), within=20)
+    page = proxy.run(lambda: api.get("/metrics"))
     assert "orders_database_up 0.0" in page.text
 
     # And all requests succeed when the database responds again
     proxy.release_responses()
-    assert place(api).status_code == 201
-    assert api.post(f"{location}/cancel").status_code == 200
-    assert api.get("/readyz").status_code == 200
+
+    def recovered() -> None:
+        assert place(api).status_code == 201
+        assert api.get("/readyz").status_code == 200
+        assert api.post(f"{location}/cancel").status_code == 200
+
+    eventually(recovered)
     close(api)
     proxy.stop()
 
@@ -130,7 +142,7 @@ def test_writes_above_the_limit_are_shed_while_reads_are_served(
     order_api: FlaskClient, sessions: Sessions
 ) -> None:
     # Given as many writes in progress as the setting allows
-    api = another_api(order_api, api_queue_limit=1)
+    api = another_api(order_api, api_queue_limit=1, **PATIENT)
     with blocked(sessions, "EXCLUSIVE", lambda: place(api)):
         # Then another write is rejected, and all other requests are served
         assert_shed(place(api))
@@ -147,7 +159,7 @@ def test_reads_above_the_limit_are_shed_while_writes_are_served(
     order_api: FlaskClient, sessions: Sessions
 ) -> None:
     # Given as many reads in progress as the setting allows
-    api = another_api(order_api, api_read_limit=1)
+    api = another_api(order_api, api_read_limit=1, **PATIENT)
     with blocked(sessions, "ACCESS EXCLUSIVE", lambda: api.get("/orders")):
         # Then another read is rejected, and a write is not
         assert_shed(api.get("/orders"))
@@ -160,8 +172,7 @@ def test_probes_that_wait_for_the_database_leave_threads_to_others(
     order_api: FlaskClient, sessions: Sessions
 ) -> None:
     # Given as many probes in progress as are accepted
-    limits = {"database_lock_timeout": 60.0, "database_statement_timeout": 60.0}
-    api = another_api(order_api, api_pool_size=10, **limits)
+    api = another_api(order_api, api_pool_size=10, **PATIENT)
     probes = [with_key(api.application, "") for _ in range(load_shedding._PROBES)]
     with (
         engine_of(sessions).connect() as connection,
@@ -194,6 +205,11 @@ def test_each_request_in_progress_has_a_thread(order_api: FlaskClient) -> None:
 
     others = load_shedding._PROBES + load_shedding._REJECTIONS
     assert load_shedding.threads(settings) > limits + others
+
+
+def _assert_found(api: FlaskClient, location: str) -> bool:
+    assert api.get(location).status_code == 200
+    return True
 
 
 def _assert_placed(api: FlaskClient) -> None:

@@ -14,7 +14,7 @@ from console.scaling import scale as scale_module
 from eventbus.database.db import Sessions, transaction
 from eventbus.outbox.relay import Relay
 from testkit.data.outboxes import CREATED, event, record
-from testkit.eventually import eventually
+from testkit.eventually import becomes, eventually
 from testkit.processes.publishers import PublisherOf
 from testkit.processes.relays import draining
 from testkit.servers.scaling import AdministratorSettings
@@ -45,7 +45,7 @@ def test_a_queue_that_does_not_run_empty_stops_the_change(
         assert inventory_objects(broker) == before
         record(outbox, event(CREATED))
         eventually(lambda: require_all_sent(outbox))
-    assert broker.depth(INVENTORY.queue) == 2
+    becomes(lambda: broker.depth(INVENTORY.queue), 2)
 
 
 def test_a_failure_restores_the_previous_parts(
@@ -116,7 +116,7 @@ def test_a_part_with_messages_is_not_deleted(
         with pytest.raises(ActionError, match=r"queue\.1 has 1 messages and is not deleted"):
             divide(settings, 1)
     assert inventory_objects(broker) == before
-    assert broker.depth(PARTS[1]) == 1
+    becomes(lambda: broker.depth(PARTS[1]), 1)
 
 
 def test_a_broker_that_differs_from_the_code_is_not_scaled(

@@ -164,7 +164,7 @@ class Trial:
     @staticmethod
     def _publish(channel: Channel, exchange: str, key: str, **properties: str) -> None:
         channel.basic_publish_confirm(
-            Message("", **properties), exchange=exchange, routing_key=key, confirm_timeout=10
+            Message("", **properties), exchange=exchange, routing_key=key, confirm_timeout=60
         )
 
     def _do(self, channel: Channel, verb: str, name: str) -> None:

@@ -31,7 +31,7 @@ def handshake(server: str, port: int, ca_file: Path, version: ssl.TLSVersion) ->
     # By default, OpenSSL does not offer the old versions.
     context.set_ciphers("ALL:@SECLEVEL=0")
     context.minimum_version = context.maximum_version = version
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as plain:
         if server == "database":
             plain.sendall(b"\x00\x00\x00\x08\x04\xd2\x16\x2f")
             assert plain.recv(1) == b"S"
@@ -59,7 +59,7 @@ def test_a_server_rejects_older_tls(
 
 
 def test_the_broker_rejects_amqp_without_tls(vhost: Vhost) -> None:
-    with socket.create_connection(("127.0.0.1", vhost.amqp_port), timeout=10) as plain:
+    with socket.create_connection(("127.0.0.1", vhost.amqp_port), timeout=60) as plain:
         plain.sendall(b"AMQP\x00\x00\x09\x01")
         try:
             answer = plain.recv(100)

@@ -238,6 +238,18 @@ def test_a_change_that_takes_longer_than_a_page_continues(
         assert session.scalars(lines.order_by(AuditRow.id)).all() == ["begun", "begun", "done"]
 
 
+def test_the_number_of_changes_in_the_background_has_a_limit(
+    console: FlaskClient, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "RUNNING", 0)
+    park(channel, "e-1")
+
+    answer = redrive(console, "inventory", id="e-1")
+
+    assert "0 changes are running" in get(console, answer.headers["Location"]).text
+    assert eventually(lambda: ids(channel, "inventory.dlq")) == ["e-1"]
+
+
 def test_the_failure_of_a_change_in_the_background_is_shown(
     console: FlaskClient, channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

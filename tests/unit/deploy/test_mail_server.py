@@ -51,7 +51,7 @@ def test_mail_is_accepted_and_shown(server: tuple[int, str]) -> None:
     port, url = server
 
     # When two emails come over one connection
-    with smtplib.SMTP("127.0.0.1", port, timeout=30) as smtp:
+    with smtplib.SMTP("127.0.0.1", port, timeout=60) as smtp:
         smtp.ehlo()
         assert smtp.has_extn("pipelining")
         smtp.send_message(letter("Älteste <Bestellung>"))
@@ -71,7 +71,7 @@ def test_mail_is_accepted_and_shown(server: tuple[int, str]) -> None:
 def test_commands_can_be_pipelined(server: tuple[int, str]) -> None:
     port, url = server
 
-    with smtplib.SMTP("127.0.0.1", port, timeout=30) as smtp:
+    with smtplib.SMTP("127.0.0.1", port, timeout=60) as smtp:
         smtp.ehlo()
         smtp.send("MAIL FROM:<shop@x.test>\r\nRCPT TO:<ada@x.test>\r\nDATA\r\n")
         assert [smtp.getreply()[0] for _ in range(3)] == [250, 250, 354]
@@ -85,7 +85,7 @@ def test_content_is_stored_unchanged(server: tuple[int, str]) -> None:
     port, url = server
     lines = ["", ".", "..", ".dot", "end"]
 
-    with smtplib.SMTP("127.0.0.1", port, timeout=30) as smtp:
+    with smtplib.SMTP("127.0.0.1", port, timeout=60) as smtp:
         smtp.sendmail("shop@x.test", ["ada@x.test", "bob@x.test"], "\r\n".join(lines))
         smtp.sendmail("shop@x.test", ["ada@x.test"], "")
 
@@ -95,7 +95,7 @@ def test_content_is_stored_unchanged(server: tuple[int, str]) -> None:
 
 
 def test_invalid_commands_are_rejected(server: tuple[int, str]) -> None:
-    with smtplib.SMTP("127.0.0.1", server[0], timeout=30) as smtp:
+    with smtplib.SMTP("127.0.0.1", server[0], timeout=60) as smtp:
         assert smtp.docmd("RCPT", "TO:<ada@x.test>")[0] == 503
         smtp.mail("shop@x.test")
         assert smtp.docmd("DATA")[0] == 503

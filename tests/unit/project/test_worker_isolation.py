@@ -13,7 +13,9 @@ from deploy.local.processes import leftovers
 from deploy.local.processes.leftovers import MARK
 from deploy.local.state import StateDirectory, create_state, delete_state, only_one
 from testkit.eventually import eventually
+from testkit.servers.memory import in_memory
 from testkit.servers.workers import clear, own_ports, own_state
+from tests.support.together import rank
 
 
 def become(monkeypatch: pytest.MonkeyPatch, worker: str, count: int) -> None:
@@ -102,3 +104,41 @@ def test_a_running_worker_and_unrelated_files_are_kept(root: Path) -> None:
     # Then both are left as they are
     assert state.secrets.is_dir()
     assert other.is_dir()
+
+
+def test_a_directory_in_memory_is_deleted_with_its_link(root: Path) -> None:
+    # Given a new directory of a worker, where memory has room
+    in_memory(root / "gw0", room=0)
+    state = create_state(root / "gw0")
+    assert state.path.is_relative_to("/dev/shm")
+
+    # When it is deleted, then nothing is left in memory
+    delete_state(root / "gw0")
+    assert not state.path.exists()
+    assert list(root.iterdir()) == []
+
+
+def test_a_directory_is_on_disk_without_room_in_memory(root: Path) -> None:
+    in_memory(root / "gw0", room=2**60)
+
+    assert not create_state(root / "gw0").path.is_relative_to("/dev/shm")
+
+
+def test_a_directory_that_exists_is_not_moved_to_memory(root: Path) -> None:
+    # Given a directory with secrets
+    state = create_state(root / "gw0")
+
+    # When it is used again, then it is the same one
+    in_memory(root / "gw0", room=0)
+    assert create_state(root / "gw0") == state
+
+
+def test_long_tests_start_first() -> None:
+    nodeids = [
+        "tests/unit/a.py",
+        "tests/unit/project/b.py",
+        "tests/integration/c.py",
+        "tests/e2e/d",
+    ]
+
+    assert sorted(nodeids, key=rank) == [nodeids[3], nodeids[1], nodeids[2], nodeids[0]]

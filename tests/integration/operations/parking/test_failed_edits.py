@@ -97,5 +97,5 @@ def test_a_full_queue_keeps_the_message_and_the_failed_edit_is_recorded(
 def _fill(channel: Channel) -> None:
     message = Message(b"[]", delivery_mode=2)
     with suppress(MessageNacked):
-        channel.basic_publish(message, routing_key="inventory.queue", confirm_timeout=10)
+        channel.basic_publish(message, routing_key="inventory.queue", confirm_timeout=60)
         raise AssertionError("the queue accepts messages")

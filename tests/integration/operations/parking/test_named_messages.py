@@ -7,7 +7,7 @@ from console.actions.parked import show
 from console.broker import parking_lot
 from console.settings import BrokerAdminSettings
 from testkit.data.parked import parked
-from testkit.eventually import eventually
+from testkit.eventually import becomes, eventually
 from testkit.processes.orderctl import orderctl
 from testkit.servers.vhosts import Vhost
 from testkit.wire.frames import long_string, properties, short_string, table
@@ -49,7 +49,7 @@ def test_a_message_that_cannot_be_copied_is_named_and_stays_parked(
 
     report = "1 redriven; 1 left parked, with properties that cannot be copied: too large"
     assert report in result.stderr
-    assert vhost.depth("inventory.queue") == 1
+    becomes(lambda: vhost.depth("inventory.queue"), 1)
     eventually(lambda: _in_order(env, ["too large"]))
 
 
@@ -85,7 +85,7 @@ def test_every_copy_of_an_event_is_redriven(
     result = orderctl(env, "parked", "redrive", "inventory", "--id", "e-2")
 
     assert result.exit_code == 0, result.output
-    assert vhost.depth("inventory.queue") == 50
+    becomes(lambda: vhost.depth("inventory.queue"), 50)
     eventually(lambda: _in_order(env, ["e-1"] * 50))
 
 

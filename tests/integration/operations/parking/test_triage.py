@@ -17,6 +17,7 @@ from console.parking import triage
 from console.parking.groups import key_of
 from console.parking.journal import Change
 from testkit.data.parked import drained, park
+from testkit.eventually import becomes
 from testkit.processes.orderctl import orderctl
 from testkit.servers.vhosts import Vhost
 from tests.support.operator_settings import OperatorSettings
@@ -117,7 +118,7 @@ def test_a_muted_group_is_listed_last_until_the_mute_ends(
     assert (muted[1]["count"], muted[1]["remembered"]["is_muted"]) == (2, True)
     end = datetime.fromisoformat(muted[1]["remembered"]["muted_until"])
     assert timedelta(days=6) < end - datetime.now(UTC) <= timedelta(days=7)
-    assert vhost.depth("inventory.dlq") == 3
+    becomes(lambda: vhost.depth("inventory.dlq"), 3)
 
     # When the mute has ended
     with transaction(settings, CONSOLE) as session:
