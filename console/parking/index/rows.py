@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import Select, case, delete, func, or_, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.orm import Session
 
 from console.broker.parked_message import Parked
@@ -71,7 +71,7 @@ def of_events(session: Session, service: str, event_ids: Sequence[str]) -> tuple
     """Return the oldest message of each of these events that is parked."""
     rows = (
         select(IndexedRow.parked)
-        .distinct(IndexedRow.event_id)
+        .ext(distinct_on(IndexedRow.event_id))
         .where(IndexedRow.service == service, IndexedRow.event_id.in_(event_ids))
         .order_by(IndexedRow.event_id, IndexedRow.id)
     )
