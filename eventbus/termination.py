@@ -15,7 +15,7 @@ def terminate(log: logging.Logger, message: str, **line: object) -> NoReturn:
     """Log a last line and end the process, even if the line cannot be written.
 
     `line` contains additional arguments of `log.critical`. The end is immediate: a hung step may
-    hold any lock that an orderly exit would wait for. Its uncommitted work rolls back.
+    hold any lock that an orderly exit would wait for. Its uncommitted work is rolled back.
     """
     # If the system refuses to start a thread, the line is not written.
     with suppress(Exception):

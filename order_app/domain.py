@@ -16,11 +16,11 @@ class Status(StrEnum):
 
     #: The inventory has not replied yet.
     PENDING = "PENDING"
-    #: The stock is reserved, and the shop will deliver.
+    #: The stock is reserved, and the shop will deliver the goods.
     CONFIRMED = "CONFIRMED"
     #: The goods have left the warehouse.
     SHIPPED = "SHIPPED"
-    #: The order will not be delivered, for a `Reason`.
+    #: The order will not be delivered; a `Reason` states the cause.
     CANCELLED = "CANCELLED"
 
 

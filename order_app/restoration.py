@@ -40,7 +40,7 @@ def restore(session: Session, events: Sequence[Event], _causes: object) -> None:
 
 
 def extend_deadlines(session: Session) -> None:
-    """Give each PENDING order at least `GRACE` for a reply, which is delivered in the meantime."""
+    """Extend the deadlines of PENDING orders to at least `GRACE` from now, to await replies."""
     pending = update(OrderRow).where(OrderRow.status == Status.PENDING)
     later = func.greatest(OrderRow.deadline_at, func.now() + GRACE)
     session.execute(pending.values(deadline_at=later))

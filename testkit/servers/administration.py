@@ -1,4 +1,4 @@
-"""The settings of the administrator of a test's servers, with databases of any names."""
+"""Settings for the administrator of a test's servers, whose databases may have any names."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from testkit.servers.vhosts import Vhost
 
 
 class Administration(DatabaseServer):
-    """A base of settings: the administrator of the database server, and each database's name."""
+    """A base class of settings: the database server's administrator, and each database's name."""
 
     names: dict[str, str]
     postgres_password: SecretStr
@@ -21,14 +21,14 @@ class Administration(DatabaseServer):
         return "postgres", self.postgres_password
 
     def database_name(self, service: str) -> str:
-        """Return the name of the test's database of a service."""
+        """Return the name of a service's database in the test."""
         return self.names[service]
 
 
 def administration(
     servers: Infrastructure, vhost: Vhost, names: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return the values of settings that are an `Administration`; `names` is by service."""
+    """Return the values of settings derived from `Administration`; `names` is keyed by service."""
     return {
         **vhost.administrator,
         "secrets_dir": servers.secrets_dir,

@@ -1,4 +1,4 @@
-"""The analytics' reader, killed immediately after its COMMITS-th commit of read events."""
+"""The analytics reader, killed immediately after its COMMITS-th commit of read events."""
 
 import os
 from collections.abc import Callable
