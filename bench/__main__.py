@@ -17,7 +17,7 @@ from deploy.local import REPOSITORY
 STATE = REPOSITORY / ".run-bench"
 PARTS = ("full", "lean", "baseline", "relay", "inventory", "intake", "orders", "growth", "pages")
 
-#: A load of the machine before the run above which the figures are distorted.
+#: The load of the machine before a run above which the figures are distorted.
 BUSY = 0.5
 
 console = Console()
@@ -76,7 +76,7 @@ def main(
             results.record("profile", parts.profile(), {"seconds": seconds})
             chosen = ()
         if "growth" in chosen:
-            # Before the other parts, which take hours.
+            # The disk space is checked before the other parts start, because they take hours.
             seeding.require_space(REPOSITORY, rows)
         if "pages" in chosen:
             seeding.require_space(REPOSITORY, orders_stored, stored_orders.ROW_SIZE)

@@ -36,7 +36,7 @@ class Parts:
         return self
 
     def __exit__(self, *reason: Any) -> None:
-        # With the exception, so that a failed run keeps its logs.
+        # The exception is passed on, so that a failed run keeps its logs.
         self._contexts.__exit__(*reason)
 
     @cached_property
@@ -51,7 +51,7 @@ class Parts:
 
     @property
     def measures(self) -> Mapping[str, Callable[[], dict[str, Any]]]:
-        """Each part by its name; the full system first, before other servers run."""
+        """Each part by its name; the full system comes first, before other servers run."""
         return {
             "full": self._full,
             "lean": self._lean,
@@ -105,7 +105,7 @@ class Parts:
     ) -> dict[str, Any]:
         rates: dict[str, list[float]] = {"ours": [], "others": []}
         for number in range(1, self.repeat + 1):
-            # Alternating, so that other load on the machine affects both.
+            # The two systems alternate, so that other load on the machine affects both.
             for name, measure, size in (("ours", ours, sizes[0]), ("others", others, sizes[1])):
                 rates[name].append(measure(self.stack, size))
                 self.log(f"{part} {number}/{self.repeat} {name}: {rates[name][-1]:,.0f}/s")

@@ -1,7 +1,7 @@
 """The parts and machines for a rate of orders: the second table of docs/sizing.md.
 
-It divides what is measured on one machine, by the assumptions of `bench.sizing`. `make bench` and
-`python -m bench.scale_out` write the table.
+The table divides the figures of one machine, under the assumptions of `bench.sizing`. `make bench`
+and `python -m bench.scale_out` write the table.
 """
 
 import math
@@ -37,7 +37,7 @@ def part_limit(figures: Results, service: str) -> float:
 def machines(figures: Results, rate: float) -> int:
     """Return the machines of `CORES` processors for programs and servers with their copies."""
     processors = sizing.needs(figures, rate).processors
-    # The primary and half as much on two standbys; three copies of each message.
+    # Each of two standbys does half of the work of the primary. A message has three copies.
     copies = {"postgresql": 2, "rabbitmq": 3}
     return math.ceil(sum(copies.get(name, 1) * n for name, n in processors.items()) / CORES)
 

@@ -24,19 +24,22 @@ USED = 0.6
 #: order relay saturates first.
 EVENTS = {"order-relay": 2, "inventory-relay": 1}
 
-#: The share of PostgreSQL's price of the order database, which writes most. Assumed, not measured.
+#: The order database's share of PostgreSQL's price, as the database that writes most. The value is
+#: assumed, not measured.
 ORDER_DATABASE = 0.5
 
-#: Messages per second through one quorum queue, which is one process of RabbitMQ on any machine:
-#: assumed. And the messages of an order in the busiest queue, that of the notification service.
+#: Assumed number of messages per second through one quorum queue, which is one process of RabbitMQ
+#: on any machine, and number of messages of an order in the busiest queue, which is that of the
+#: notification service.
 QUEUE = 10_000
 MESSAGES = 2
 
-#: Seconds.
+#: Seconds in a day.
 DAY = 86_400
 
 #: The processors that one PostgreSQL primary or one RabbitMQ node can use before its disk or
-#: contention limits it. Assumed: no measurement ran on more than two processors.
+#: contention limits it. The number is assumed, because no measurement ran on more than two
+#: processors.
 MOST_CORES = 32
 
 
@@ -44,7 +47,7 @@ MOST_CORES = 32
 class Need:
     """The resources for a rate."""
 
-    #: Processors by program and server, utilized to `USED`; for one copy of a server.
+    #: Processors by program and server, utilized to `USED`, for one copy of each server.
     processors: dict[str, float]
     #: The number of order relays, of shards of the busiest queue, and of primaries of the order
     #: database.
@@ -90,7 +93,7 @@ def table(figures: Results) -> str:
     rows = [
         ("**processors**, all programs", [_number(total) for total in application]),
         *((f"of which `{n}`", [_number(x.processors[n]) for x in columns]) for n in programs),
-        # The primary, and half as much on each of two standbys.
+        # Each of two standbys does half of the work of the primary.
         ("PostgreSQL, three servers", [_number(2 * x.processors["postgresql"]) for x in columns]),
         ("RabbitMQ, three copies", [_number(3 * x.processors["rabbitmq"]) for x in columns]),
         ("**order relays**; above 1 the outbox is split", [str(x.relays) for x in columns]),

@@ -219,8 +219,9 @@ class FailureGroupRow(Base):
     muted_by: Mapped[str | None]
 
 
-#: Not written to the write-ahead log: a crash of the server empties the index, which is then read
-#: again from the parking lots. It has no copy on a standby or in a physical backup.
+#: Options of a table that is not in the write-ahead log: a crash of the server empties the index,
+#: which is then read again from the parking lots. It has no copy on a standby or in a physical
+#: backup.
 _UNLOGGED = {"prefixes": ["UNLOGGED"]}
 
 

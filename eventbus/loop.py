@@ -30,8 +30,8 @@ LIMIT = 60.0
 #: Seconds between two checks of all loops, after each of which the health file is touched.
 WATCH_INTERVAL = 2.0
 
-#: Seconds that an exiting process waits for the current step. Shorter than the grace period of any
-#: supervisor (30 or more), so the process exits in time.
+#: Seconds that an exiting process waits for the current step. The value is shorter than the grace
+#: period of any supervisor (30 or more), so the process exits in time.
 PATIENCE = 20.0
 
 

@@ -138,8 +138,8 @@ def lock(session: Session, order_ids: Collection[UUID]) -> dict[UUID, Reservatio
 def write(session: Session, known: Reservations, now: Reservations) -> set[UUID]:
     """Write the reservations `now` and change their levels, which are locked.
 
-    `known` are the stored reservations. Returns the orders that have a stored reservation although
-    it is not in `known`; their reservations are not written.
+    `known` contains the stored reservations. Returns the orders that have a stored reservation
+    although it is not in `known`; their reservations are not written.
     """
     new = {
         order_id: _as_first(reservation)

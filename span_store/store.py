@@ -65,7 +65,7 @@ def _field(value: Any) -> str:
 
 
 def forget(session: Session, age: timedelta) -> int:
-    """Delete up to `DELETION` spans that were received longer ago, and return their number."""
+    """Delete up to `DELETION` spans that were received `age` ago or earlier; return how many."""
     old = select(SpanRow.trace_id, SpanRow.span_id).where(SpanRow.received_at < func.now() - age)
     key = tuple_(SpanRow.trace_id, SpanRow.span_id)
     deletion = delete(SpanRow).where(key.in_(old.limit(DELETION)))

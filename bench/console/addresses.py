@@ -24,8 +24,8 @@ _MESSAGE = {"service": "{service}", "id": "{event}", "digest": "{digest}"}
 _LAST = {"service": "{service}", "id": "{last_event}", "digest": "{last_digest}"}
 _GROUP = {"type": "{type}", "failure": "{failure}", "frame": "{frame}"}
 
-#: By endpoint, the arguments of each measured page, by its title. `{name}` is an example that
-#: exists in the measured system, see `Examples`.
+#: The arguments of each measured page, by endpoint and by title. `{name}` is an example that exists
+#: in the measured system, see `examples`.
 ARGUMENTS: Mapping[str, Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
         "overview.show": {"overview": {}},

@@ -24,7 +24,7 @@ from order_app.use_cases import Position
 #: Orders that are not decided; their events are parked.
 STUCK = 1_000
 
-#: The place of an example in the list of all orders, and of the start of a later page.
+#: A query for an example from the middle of the list of all orders, where a later page starts.
 _FAR = """
 SELECT id::text, customer_email, created_at FROM orders WHERE status = 'CONFIRMED'
 ORDER BY created_at DESC OFFSET (SELECT count(*) / 2 FROM orders WHERE status = 'CONFIRMED') LIMIT 1
@@ -32,7 +32,7 @@ ORDER BY created_at DESC OFFSET (SELECT count(*) / 2 FROM orders WHERE status = 
 _STUCK = "SELECT id::text FROM orders WHERE status = 'PENDING' ORDER BY created_at LIMIT 1"
 
 
-#: The number of a service's parked messages, and whether its index is shown.
+#: A pattern of the number of a service's parked messages, and of the time of its index.
 _DEPTH = re.compile(r"<p>([\d\s]+) parked( as of)?")
 
 #: The page of a plan that can run contains this text.
@@ -40,9 +40,9 @@ _PREPARED = "badge ready"
 
 
 def examples(measured: Measured, operator: Operator, parked: int) -> Mapping[str, str]:
-    """Return the examples by name, among so many parked messages.
+    """Return the examples by name, from a system with this many parked messages.
 
-    Makes a plan, and has the failure groups remembered.
+    As side effects, a plan is made, and the failure groups are remembered.
     """
     ((order, email, placed_at),) = execute(measured, "order", _FAR)
     ((stuck,),) = execute(measured, "order", _STUCK)
@@ -51,7 +51,7 @@ def examples(measured: Measured, operator: Operator, parked: int) -> Mapping[str
     first = Parked.of(INVENTORY, oldest)
     cause = {"type": first.type, "failure": first.failure, "frame": first.frame}
     group = key_of(first.type, first.failure, first.frame)
-    # Before the groups, whose reading hides messages from the plan.
+    # The plan is made first, because reading the groups hides messages from it.
     plan = _plan(operator, RARE)
     operator.get("/parked/groups")
     path = f"/parked/{INVENTORY.name}/groups/{group}"

@@ -25,7 +25,7 @@ PATIENCE = 300.0
 #: A page that does not show everything contains this text.
 _INCOMPLETE = "no response within"
 
-#: The longest time in seconds between two messages of the overview is a few seconds.
+#: Maximum seconds for one wait. Two messages of the overview are at most a few seconds apart.
 _TURN = 0.5
 
 

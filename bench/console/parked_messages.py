@@ -13,7 +13,7 @@ from deploy.local.problem import Problem
 from eventbus.consumer.cause import Cause, Verdict
 from eventbus.consumer.failure import Failure
 
-#: Services, the service whose outbox contains the parked events, their type, and their fraction.
+#: Each service, the service whose outbox has the parked events, their type, and their fraction.
 _PARKED = (
     ("inventory", "order", "order.created", 0.6),
     ("notification", "order", "order.confirmed", 0.2),
@@ -21,7 +21,7 @@ _PARKED = (
     *((name, "order", "order.created", 0.1 / len(OPTIONAL)) for name in OPTIONAL),
 )
 
-#: The failure of few messages.
+#: The failure that only a few messages have.
 RARE = "InvalidEvent"
 
 #: Failures, of unequal frequency.
@@ -34,7 +34,7 @@ _CAUSES = (
 )
 _RELEASES = ("2026.11.1", "2026.11.2")
 
-#: Messages whose confirms may be missing, and seconds to wait for the next one.
+#: Maximum number of unconfirmed messages, and seconds to wait for the next confirm.
 _UNCONFIRMED = 500
 _PATIENCE = 30
 
@@ -48,8 +48,8 @@ Log = Callable[[str], None]
 def park(measured: Measured, count: int, log: Log) -> int:
     """Publish about this many messages to the parking lots; return how many.
 
-    The broker has confirmed each. They carry the newest stored events, which are repeated if there
-    are fewer.
+    The broker has confirmed each message. The messages carry the newest stored events, which are
+    repeated if there are fewer events than messages.
     """
     parked = 0
     with measured.vhost.connect() as connection:

@@ -178,7 +178,7 @@ _STATEMENTS: Mapping[str, tuple[str, ...]] = {
 
 def fill(system: Stored, orders: int, log: Log) -> None:
     """Store this many decided orders, and vacuum the tables."""
-    # One time for all services: the ids are derived from it.
+    # All services use the same time, because the ids are derived from it.
     last = datetime.now(UTC) - timedelta(minutes=10)
     with ThreadPoolExecutor(2) as pool:
         for filling in [
@@ -219,7 +219,7 @@ def _parameters() -> dict[str, object]:
     events = {"created": created, "confirmed": order_confirmed(0), "reserved": reserved()}
     parameters: dict[str, object] = {"subject": str(created.subject), "email": "ada@example.com"}
     for name, event in events.items():
-        # All of one order.
+        # All events are about one order.
         parameters |= _of_event(name, replace(event, subject=created.subject))
     return parameters
 

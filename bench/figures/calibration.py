@@ -13,7 +13,7 @@ from kombu.messaging import Producer
 from bench.system.measured import Measured
 from bench.system.servers import connection
 
-#: The repetitions of each: at most a second on an idle machine.
+#: Repetitions of each operation, which take at most a second on an idle machine.
 _ROUNDS = 3_000
 _COMMITS = 200
 _PUBLISHES = 300
@@ -73,7 +73,7 @@ def _confirms(measured: Measured) -> float:
                 producer.publish("an order", routing_key=_QUEUE, delivery_mode=2)
 
         duration = _seconds(work)
-        # Not deleted: the deletion of a quorum queue costs the broker more than the queue.
+        # The queue remains, because deleting a quorum queue costs the broker more than keeping it.
         channel.queue_purge(_QUEUE)
     return _PUBLISHES / duration
 

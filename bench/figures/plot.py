@@ -7,14 +7,14 @@ from deploy.local import REPOSITORY
 
 PLOT = REPOSITORY / "docs" / "latency.svg"
 
-#: Colour and marker of each percentile: readable on light and dark pages, and without colours.
+#: Colour and marker of each percentile, readable on light and dark pages and without colours.
 _LINES = {"p50": ("#0072b2", "o"), "p95": ("#e69f00", "s"), "p99": ("#d55e00", "^")}
 _GREY = "#808080"
 
 
 def draw(latency_ms: Mapping[str, Mapping[str, float]], path: Path = PLOT) -> None:
     """Write the plot of these latencies, by rate and percentile; equal figures give equal files."""
-    # Imported here because only `make bench` installs it.
+    # The import is here, because only `make bench` installs the library.
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

@@ -61,7 +61,7 @@ def _recording(pid: int, path: Path) -> Iterator[None]:
     log = path.with_suffix(".log")
     with log.open("w") as output:
         running = subprocess.Popen(
-            # Without a duration it records until it is interrupted or the process exits.
+            # Without a duration, py-spy records until it is interrupted or the process exits.
             [*command, "--output", str(path)],
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -73,7 +73,7 @@ def _recording(pid: int, path: Path) -> Iterator[None]:
             running.send_signal(signal.SIGINT)
             running.wait(timeout=60)
     if not path.exists():
-        # py-spy needs ptrace: root, or kernel.yama.ptrace_scope = 0.
+        # py-spy uses ptrace, which requires root or kernel.yama.ptrace_scope = 0.
         raise Problem(f"py-spy recorded no profile of {path.stem}: {last_words(log)}; see {log}")
 
 

@@ -9,7 +9,7 @@ from bench.figures.spread import Spread, spread
 def ratios(
     ours: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """Return the ratios of ours to the others, turn by turn: orders, price, median latency."""
+    """Return the ratios of our figures to the others, by turn: orders, price, median latency."""
     pairs = list(zip(comparable(ours), comparable(others), strict=True))
     shared = [rate for rate in pairs[0][0]["rates"] if rate in pairs[0][1]["rates"]]
 

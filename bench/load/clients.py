@@ -65,8 +65,8 @@ class _Clients:
     def _client(self) -> None:
         connection = HTTPConnection(self._address, timeout=_PATIENCE)
         while (number := self._next()) is not None:
-            # Independent of earlier responses. The latency starts at the due time, and includes the
-            # wait for a free client.
+            # The due time does not depend on earlier responses. The latency starts at the due time,
+            # and includes the wait for a free client.
             due = self._started + number / self._rate
             time.sleep(max(0.0, due - time.time()))
             try:
@@ -88,7 +88,7 @@ class _Clients:
 
 def _body(number: int) -> bytes:
     lines = [{"sku": SKUS[number % len(SKUS)], "quantity": 1, "unit_price": 500}]
-    # A different customer each, see order.lua.
+    # Each order has a different customer, see order.lua.
     customer = {"email": f"{uuid4()}@example.com"}
     order = {"customer": customer, "currency": "EUR", "lines": lines}
     return json.dumps(order).encode()

@@ -40,8 +40,9 @@ _TABLES = {
     "inventory": ("outbox", "inbox", "reservations"),
 }
 
-# Ids of that moment, with tails that are derived from the row's number. Each OFFSET prevents the
-# planner from computing an id again at each reference, which would take most of the time.
+# The ids contain that moment, and tails that are derived from the row's number. Each OFFSET
+# prevents the planner from computing an id again at each reference, which would take most of the
+# time.
 _PAST = f"""
 SELECT n, moment,
     (millisecond || '7' || substr(tail, 1, 3) || 'a' || substr(tail, 4, 15))::uuid AS event_id,
@@ -89,7 +90,7 @@ _SQL = {"outbox": _SENT, "inbox": _HANDLED, "orders": _ORDERS, "reservations": _
 
 
 def require_space(place: Path, rows: int, size: int = ROW_SIZE) -> None:
-    """Require disk space for this many rows of `size` bytes; raises `Problem` if it is missing."""
+    """Require disk space for this many rows of `size` bytes; raises `Problem` if less is free."""
     free, needed = shutil.disk_usage(place).free, rows * size + RESERVE
     if free < needed:
         raise Problem(
@@ -103,7 +104,7 @@ def require_space(place: Path, rows: int, size: int = ROW_SIZE) -> None:
 def past(stack: Stack, rows: int, log: Callable[[str], None]) -> Iterator[None]:
     """Fill each outbox and inbox with this many old events during the block."""
     try:
-        # In parallel: each database uses its own process.
+        # The tables are filled in parallel, because each database uses its own process.
         with ThreadPoolExecutor(len(_TABLES)) as pool:
             for filling in [
                 pool.submit(_fill_tables, stack, service, rows, log) for service in _TABLES

@@ -1,4 +1,4 @@
-"""The whole flow against its plain build, alternating on one machine.
+"""The comparison of the whole flow with its plain build, which alternate on one machine.
 
 `ours` runs the services that the plain build also has, without mailer and observers. `full` runs
 every program, and its price includes the emails, which favours the plain build.

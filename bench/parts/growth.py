@@ -1,8 +1,8 @@
 """The parts with empty and with large tables: millions of old rows, and a backlog.
 
-The relay drains a backlog in its outbox, and the inventory one in its queue; at least the backlog
-waits at any time. The orders are placed afterwards, when the backlog has been drained: behind the
-backlog, they would measure the relay and the inventory again.
+The relay drains a backlog in its outbox, and the inventory drains a backlog in its queue; at any
+time, at least the backlog is waiting. The orders are placed after the backlog was drained. Behind
+it, they would measure the relay and the inventory again.
 """
 
 import statistics
@@ -87,8 +87,8 @@ def _with_much(
     events: Mapping[str, int],
     log: Log,
 ) -> dict[str, Any]:
-    # Twice the measured events, because a relay stops at the end of a tick, not after the last
-    # event.
+    # In addition to the backlog, twice the measured events wait, because a relay stops at the end
+    # of a tick, not after the last event.
     waiting = backlog + 2 * repeat * events["relay"]
     log(f"much: {waiting:,} unsent events")
     fill_outbox(stack, waiting)
@@ -128,13 +128,13 @@ def _orders(stack: Stack, state: str, repeat: int, seconds: int, log: Log) -> di
 
 
 def _accepted(stack: Stack, seconds: int) -> float:
-    # Like `intake.ours`, but with the present tables.
+    # The measurement is that of `intake.ours`, but with the present tables.
     checkpoint(stack)
     return intake.taken(stack, seconds)
 
 
 def _drain_backlog(stack: Stack) -> None:
-    # As after the relays: every row is updated once. The orders of the intake are undecided.
+    # Every row is updated once, as by the relays. The orders of the intake are undecided.
     for service in ("order", "inventory"):
         execute(stack, service, _MARK_SENT)
     execute(stack, "order", "DELETE FROM orders WHERE status = 'PENDING'")

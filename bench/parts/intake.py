@@ -1,4 +1,4 @@
-"""Orders per second that an API accepts: ours against Flask-SQLAlchemy's unit of work."""
+"""Orders per second that our API accepts, compared with Flask-SQLAlchemy's unit of work."""
 
 import os
 import re
@@ -17,7 +17,8 @@ from testkit.processes.stack import Stack
 _SCRIPT = Path(__file__).with_name("order.lua")
 _GUNICORN = ("gunicorn", "--workers", "2", "--threads", "8", "--worker-class", "gthread")
 
-#: The number of the plain API's threads, so that none of its requests waits for a thread.
+#: The number of connections: one for each thread of the plain API, so no request waits for a
+#: thread.
 _CONNECTIONS = 16
 
 #: Seconds for a response.
@@ -67,7 +68,7 @@ def load(url: str, api_key: str, *, seconds: int, connections: int) -> float:
 
     Raises `Problem` unless every order is accepted.
     """
-    # The first is a warm-up.
+    # The first run is a warm-up.
     for duration in (2, seconds):
         command = ["wrk", "-t1", f"-c{connections}", f"-d{duration}s", f"--timeout={_PATIENCE}s"]
         command += ["-s", str(_SCRIPT), url]

@@ -1,4 +1,4 @@
-"""Events per second through the inventory: ours against a task and a transaction for each."""
+"""Events per second through the inventory, compared with a task and a transaction for each."""
 
 from amqp import Message
 
@@ -11,7 +11,8 @@ from eventbus.events import codec
 from eventbus.messaging.event_message import task_headers
 from testkit.processes.stack import Stack
 
-#: The events of this measurement, by an index: the inbox may contain millions of others.
+#: The query for the number of events of this measurement. It reads an index, because the inbox may
+#: contain millions of other events.
 _HANDLED = "SELECT count(*) FROM inbox WHERE handled_at > :start"
 _RATE = """
 SELECT count(*), extract(epoch FROM max(handled_at) - min(handled_at)) FROM inbox

@@ -84,7 +84,7 @@ def _watched(
     flow.throughput(measured, 3)
     runs: dict[str, list[float]] = {"without": [], "with": []}
     for number in range(1, repeat + 1):
-        # Alternating, so that other load on the machine affects both.
+        # The two runs alternate, so that other load on the machine affects both.
         for name, rates in runs.items():
             watching = viewers(operator, STREAM, VIEWERS) if name == "with" else nullcontext()
             with watching:

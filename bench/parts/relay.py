@@ -1,4 +1,4 @@
-"""Events per second through a relay: ours against kombu's confirms, one at a time."""
+"""Events per second through our relay, compared with kombu's confirms, one at a time."""
 
 import time
 from datetime import datetime
@@ -34,7 +34,8 @@ def others(stack: Stack, events: int) -> float:
 def drained(stack: Stack, events: int) -> float:
     """Return our relay's events per second for this many events, which the outbox must contain.
 
-    Measured from the first claim to the last mark, in drains from tick to tick, as in a process.
+    The time is measured from the first claim to the last mark, in drains from tick to tick, as in a
+    process.
     """
     publisher = stack.publisher()
     relay = Relay(stack.sessions("order"), publisher)

@@ -86,7 +86,7 @@ class Full:
             state=state,
             logs=state.logs,
             pids=pids,
-            # By pid, because a request would cost the supervisor CPU time.
+            # The pids are checked, because a request would cost the supervisor CPU time.
             ended=lambda: ended(leaders),
             sends_mails=True,
         )
@@ -108,7 +108,7 @@ def prepared(directory: Path) -> Iterator[Full]:
         run = local.describe(state, ports)
         servers = [process for process in run.infrastructure if process.name != "mail"]
         yield Full(replace(run, infrastructure=servers))
-        # Not after a failure, because the directory contains its logs.
+        # After a failure, the directory remains, because it contains the logs.
         delete_state(directory)
 
 

@@ -15,7 +15,7 @@ from testkit.processes.stack import Stack
 RATES = (20, 50, 100, 150, 200)
 FURTHER_RATES = (250, 300, 350, 400, 450, 500, 600, 700, 800, 1000)
 
-#: Milliseconds. A median above it indicates a growing queue: more orders arrive than are decided.
+#: Median latency in milliseconds above which a queue grows: more orders arrive than are decided.
 BEHIND = 1000.0
 
 Log = Callable[[str], None]

@@ -1,4 +1,4 @@
-"""A system under measurement: its addresses, its processes, and the conditions of being idle."""
+"""A system under measurement: its addresses, its processes, and when it is idle."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -26,7 +26,8 @@ class Measured:
     name: str
     url: str
     api_key: str
-    #: By service: at least `order`, `inventory` and `notification`, with this system's tables.
+    #: The databases by service: at least `order`, `inventory` and `notification`, with this
+    #: system's tables.
     databases: Mapping[str, TestDatabase]
     vhost: Vhost
     #: The state directory of its servers, which no other system uses during the measurement.

@@ -147,7 +147,7 @@ def process(command: Sequence[str], log: Path, **environment: str) -> Iterator[i
 
 @cache
 def _engine(url: URL) -> Engine:
-    # Not the engine of the stack: the application name excludes its cost from every figure.
+    # A separate engine is used: its application name excludes its cost from every figure.
     connect_args = {"application_name": NAME}
     options: dict[str, Any] = {"pool_size": 1, "pool_pre_ping": True}
     return create_engine(url, **options, isolation_level="AUTOCOMMIT", connect_args=connect_args)

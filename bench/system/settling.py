@@ -9,7 +9,7 @@ PATIENCE = 180.0
 
 _STATES = "SELECT status, count(*) FROM orders WHERE created_at >= :start GROUP BY status"
 
-#: Each query reads an index.
+#: The queries for unfinished work, each of which reads an index.
 _PENDING = "SELECT EXISTS (SELECT FROM orders WHERE status = 'PENDING')"
 _UNSENT = "SELECT EXISTS (SELECT FROM outbox WHERE sent_at IS NULL)"
 _UNMAILED = "SELECT EXISTS (SELECT FROM notifications WHERE status = 'PENDING')"
@@ -37,7 +37,8 @@ def settle(measured: Measured, *, within: float = PATIENCE) -> None:
 
         until(settled, "outboxes and queues empty", within=within)
     if not measured.sends_mails:
-        # In the order in which the worker writes to the tables: it may still handle its last batch.
+        # The tables are in the order in which the worker, which may still handle its last batch,
+        # writes to them.
         execute(measured, "notification", "TRUNCATE inbox, notifications")
 
 

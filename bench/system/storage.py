@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from bench.system.servers import execute
 from testkit.processes.stack import Stack
 
-#: Includes indexes and dead rows.
+#: The query for the size of all tables, including indexes and dead rows.
 _SIZE = "SELECT sum(pg_total_relation_size(relid))::bigint FROM pg_stat_user_tables"
 
 

@@ -77,7 +77,8 @@ def _published() -> str:
 
 
 def _published_now() -> str:
-    # A service without events so far has no series: 0 if it is scraped, otherwise unknown.
+    # A service without events so far has no series. Its rate is 0 if it is scraped, otherwise
+    # unknown.
     return f"sum by (service) ({_now()}) or 0 * max by (service) (up == 1)"
 
 

@@ -14,12 +14,10 @@ from eventbus.outbox.lag import age
 from eventbus.outbox.table import outbox
 from eventbus.topology.service import Service
 
-#: Number of the newest events in the inbox among which the last event of each publisher is searched
-#: for.
+#: Number of the newest events in the inbox that are searched for the last event of each publisher.
 _RECENT = 200
 
-#: Number of events in the outbox, after the last handled event, among which the oldest is searched
-#: for.
+#: Number of events in the outbox, after the last handled event, that are searched for the oldest.
 _NEXT = 500
 
 

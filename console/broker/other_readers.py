@@ -12,7 +12,7 @@ from eventbus.topology.service import Service
 
 
 def unread(settings: BrokerAdminSettings, service: Service, lot: ParkingLot) -> str:
-    """Return a text with the number of messages that another reader holds, or an empty text.
+    """Return text with the number of messages that another reader holds, or an empty string.
 
     The number comes from the broker's last count, which is up to five seconds old.
     """

@@ -99,7 +99,7 @@ def _guest(state: BrokerState, deployer: str) -> Iterator[Difference]:
 
 
 def _tags(user: Object) -> set[str]:
-    # RabbitMQ 3.9 and later return a list, earlier versions a text.
+    # RabbitMQ 3.9 and later return a list, and earlier versions return a string.
     tags = user["tags"]
     return set(tags if isinstance(tags, list) else filter(None, tags.split(",")))
 

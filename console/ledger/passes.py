@@ -28,7 +28,7 @@ class Passes(Collector):
     """The results of the last pass, as metrics. The first scrape starts the passes."""
 
     settings: ConsoleSettings
-    #: The number of missing events by service. The next line has the number of open events.
+    #: The numbers of missing events and of open events, by service.
     _missing: dict[str, int] = field(default_factory=dict)
     _open: dict[str, int] = field(default_factory=dict)
     _completed_at: float = field(default_factory=time.monotonic)

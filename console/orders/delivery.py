@@ -31,7 +31,7 @@ class Delivery:
 
     `handled` is None unless the place is HANDLED. `message` is the message in a retry tier or the
     parking lot, if it was found. `problem` states why the event does not move, if the reason is
-    known. `is_paused` is whether the reason is a pause of the service.
+    known. `is_paused` states whether the reason is a pause of the service.
     """
 
     event: Sent
@@ -63,7 +63,7 @@ class Delivery:
 
     @property
     def why(self) -> str:
-        """The reason why the event does not move, or an empty text."""
+        """The reason why the event does not move, or an empty string."""
         if self.message is None:
             return self.problem
         failure, attempts = self.message.exception, self.message.attempts

@@ -18,7 +18,7 @@ API = "order-api"
 #: Participants in the order in which they are drawn.
 _PARTICIPANTS = (API, *(service.name for service in CONSUMERS))
 
-#: Maximum number of steps of one flow, which keeps the first steps. An order has about a dozen.
+#: Maximum number of steps of one flow, of which the first are kept. An order has about a dozen.
 LIMIT = 60
 
 #: Maximum number of failed attempts of one service for one event, of which the last are kept. An

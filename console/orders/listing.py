@@ -12,7 +12,7 @@ from order_app.storage.search import Criteria, Summary, search
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """Orders, newest first, and the cursor of the next page, None on the last."""
+    """Orders, newest first, and the cursor of the next page, which is None on the last page."""
 
     orders: tuple[Summary, ...]
     next: str | None

@@ -35,7 +35,7 @@ SEARCH = 1.0
 class Places:
     """The deliveries of orders' events, in the order of the events.
 
-    `problem` states why the messages could not be searched. Their events count as in flight.
+    `problem` states why the messages could not be searched for. Their events count as in flight.
     """
 
     deliveries: list[Delivery] = field(default_factory=list)

@@ -18,7 +18,7 @@ _PAUSED = "orders_consumption_paused == 1"
 
 @dataclass(frozen=True, kw_only=True)
 class Stop:
-    """The reason why a worker does not consume. `is_paused` is whether `resume` ends it."""
+    """The reason why a worker does not consume. `is_paused` states whether `resume` ends it."""
 
     reason: str
     is_paused: bool = False

@@ -50,9 +50,9 @@ class Shared:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """At most `LIMIT` stuck orders, oldest first. `is_cut` is whether there are more.
+    """At most `LIMIT` stuck orders, oldest first. `is_cut` states whether there are more.
 
-    `problem` states why the messages could not be searched, and is otherwise empty.
+    `problem` states why the messages could not be searched for, and is otherwise empty.
     """
 
     orders: tuple[Stuck, ...]

@@ -31,7 +31,7 @@ from eventbus.messaging import untrusted
 from eventbus.messaging.untrusted import BODY_LIMIT, storable
 from eventbus.topology.service import Service
 
-#: Finds the parked messages of an event.
+#: A function that finds the parked messages of an event.
 Find = Callable[[ParkingSettings, Service, str, str], Found]
 
 

@@ -101,7 +101,7 @@ class Known:
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """The groups of a service, muted groups last; `problem` is why none is remembered.
+    """The groups of a service, muted groups last; `problem` states why they are not remembered.
 
     `unread` is the result of `other_readers`. `as_of` is the time of the index, or None if the
     parking lot was read.

@@ -8,7 +8,7 @@ from console.parking.groups import cause, key_of
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """An operator's entries, of which an empty text selects all messages."""
+    """An operator's entries, of which an empty string selects all messages."""
 
     #: The id of an event or of an order.
     find: str = ""

@@ -13,7 +13,7 @@ metrics = Blueprint("metrics", __name__)
 
 @metrics.get("/metrics")
 def page() -> Response:
-    """Return the metrics in the format of Prometheus: numbers only, so without a login."""
+    """Return the metrics in Prometheus's format; they are only numbers, so no login is required."""
     indexing: Indexing = current_app.extensions["indexing"]
     indexing.start()
     registry: CollectorRegistry = current_app.extensions["metrics"]

@@ -188,7 +188,7 @@ def consumer_of(service: str) -> Service:
 
 
 def _row(text: str) -> int:
-    """Return the number of a row; PostgreSQL compares no larger ones."""
+    """Return the number of a row, limited to the largest that PostgreSQL can compare."""
     return min(max(int(text), 0), 2**63 - 1)
 
 

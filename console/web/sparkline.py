@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from console.actions.figures import Figure, Line
 from console.monitoring.prometheus import Values
 
-#: The size in units of the drawing, which the page scales. Lines are two units wide, so an edge
-#: stays free.
+#: The size in units of the drawing, which the page scales. Lines are two units wide, so there is a
+#: margin.
 WIDTH, HEIGHT, EDGE = 300, 60, 2
 
 #: Number of steps that count as now, because the last value may not be known yet.

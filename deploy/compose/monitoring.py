@@ -9,7 +9,7 @@ from deploy.local.ports import Ports
 from deploy.local.processes.programs import PROGRAMS, Program
 from deploy.local.servers import prometheus
 
-#: Committed, because docker-compose.yml mounts it.
+#: The configuration file, which is committed, because docker-compose.yml mounts it.
 FILE = REPOSITORY / "deploy/compose/prometheus.yml"
 
 #: The path at which docker-compose.yml mounts the alerts.

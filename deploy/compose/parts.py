@@ -32,7 +32,7 @@ def write(directory: Path, division: Division) -> None:
 def override(division: Division) -> str:
     """Return the override for these numbers of parts and relays."""
     services = dict(_services(division))
-    # The command that applies the topology.
+    # The service `deploy` applies the topology.
     services["deploy"] = {"environment": {"PARTS": division.text()}}
     configuration = f"./{DIRECTORY.relative_to(REPOSITORY)}/prometheus.yml"
     services["prometheus"] = {"volumes": [f"{configuration}:/etc/prometheus/prometheus.yml:ro"]}

@@ -39,7 +39,7 @@ def write(directory: Path) -> None:
     owner.directory(directory)
     credentials.generate(directory)
     if not (directory / GRAFANA).exists():
-        # Without a newline: Grafana would treat it as part of the password.
+        # The file has no newline, because Grafana would treat it as part of the password.
         owner.file(directory / GRAFANA, secrets.token_hex(24))
     if not (directory / PROMETHEUS).exists():
         # The key has no effect until it is registered.

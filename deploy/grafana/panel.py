@@ -7,7 +7,7 @@ from grafana_foundation_sdk.builders import dashboard, prometheus, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DataSourceRef
 
-#: Grafana's Prometheus data source, under any name: the dashboard has a menu of them.
+#: A Prometheus data source of Grafana with any name: the dashboard has a menu of data sources.
 _SOURCE = DataSourceRef(type_val="prometheus", uid="${source}")
 
 #: The size of a panel, in Grafana's 24 columns and in its rows of 30 pixels.
@@ -17,7 +17,7 @@ _HEIGHT = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """A line, or several that differ by their labels; `legend` is a template of labels."""
+    """A line, or several lines that differ in their labels; `legend` is a template of labels."""
 
     expr: str
     legend: str

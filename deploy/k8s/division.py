@@ -54,7 +54,7 @@ def _patches(here: Sequence[Program], division: Division) -> Iterator[Manifest]:
         if not program.part:
             yield _patch("apps/v1", "Deployment", program.name, dict(program.settings))
     if division.parts:
-        # The job that applies the topology.
+        # The job `deploy` applies the topology.
         yield _patch("batch/v1", "Job", "deploy", {"PARTS": division.text()})
 
 

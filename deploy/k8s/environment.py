@@ -3,7 +3,7 @@
 from deploy.local.processes.programs import WITH_DATABASE, Health, Program
 from deploy.local.servers import credentials
 
-#: Each pod has its own address, and therefore all ports.
+#: The port of every program, because each pod has its own address, and therefore all ports.
 PORT = 8000
 
 #: The names, set by the Kubernetes operators, that a client connects to: any running RabbitMQ node,
@@ -38,11 +38,12 @@ CONTAINER_SECURITY = {
     "capabilities": {"drop": ["ALL"]},
 }
 
-#: Measured while idle: 38 to 149 MB, see docs/operations/sizes-and-ports.md#sizes.
+#: The requests and limits of a program. An idle program uses 38 to 149 MB: see
+#: docs/operations/sizes-and-ports.md#sizes.
 RESOURCES = {"requests": {"cpu": "100m", "memory": "192Mi"}, "limits": {"memory": "512Mi"}}
 
-#: Those of a program for which no order waits. A busy node divides its processors by the requests:
-#: the ratio is that of the nice values on a machine without containers.
+#: The requests and limits of a program for which no order waits. A busy node divides its processors
+#: by the requests: the ratio is that of the nice values on a machine without containers.
 _YIELDING = RESOURCES | {"requests": {"cpu": "10m", "memory": "192Mi"}}
 
 _BROKER = {"BROKER_HOST": BROKER, "BROKER_VHOST": "orders", "BROKER_CA_FILE": CA_FILE}

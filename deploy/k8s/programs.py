@@ -109,7 +109,8 @@ def _deployment(program: Program, *, is_scaled: bool) -> Manifest:
     spec = {
         # Only ticks show that beat works, so the delay is as long as a slow start.
         **({"minReadySeconds": 20} if program.health is Health.RUNS else {}),
-        # Set by KEDA where it scales: two owners of the field would conflict.
+        # If KEDA scales the program, it sets this field, and two owners of the field would
+        # conflict.
         **({} if is_scaled else {"replicas": 1}),
         # The new pod works before the old one is terminated.
         "strategy": {

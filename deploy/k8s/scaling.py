@@ -31,8 +31,9 @@ def scaled_object(program: Program) -> dict[str, Any] | None:
     triggers = _triggers(program)
     if not triggers:
         return None
-    # The usual number, if Prometheus is down. KEDA rejects a fallback for a program that is scaled
-    # by its CPU and, before 2.18, for one with a trigger that is not of the type AverageValue.
+    # If Prometheus is down, the usual number of replicas runs. KEDA rejects a fallback for a
+    # program that is scaled by its CPU and, before 2.18, for one with a trigger that is not of the
+    # type AverageValue.
     fallback = {"fallback": {"failureThreshold": 5, "replicas": 2}}
     return {
         "scaleTargetRef": {"name": program.name},

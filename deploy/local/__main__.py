@@ -142,7 +142,7 @@ def status(context: click.Context, over: float) -> None:
 
 
 def _health(problem: str | None, process: Process) -> Text:
-    # Not markup: a problem may contain brackets.
+    # The text is not markup, because a problem may contain brackets.
     if problem:
         return Text(problem, style="red")
     if remark := process.remark():

@@ -22,7 +22,7 @@ from deploy.local.progress import step
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
-#: Outgoing connections use no port below this one, see `ip_local_port_range`.
+#: The lowest port that outgoing connections use, see `ip_local_port_range`.
 FIRST_EPHEMERAL_PORT = 32_768
 
 #: The ports from which a run chooses if other runs are active on the same machine.
@@ -135,7 +135,7 @@ def free_ports(candidates: Iterable[int] | None = None) -> Ports:
 
 def shuffled(choice: Sequence[int]) -> list[int]:
     """Return these ports in a random order that differs in every run."""
-    # Not the seeded generator: two runs with the same seed would choose the same ports.
+    # The generator is not the seeded one, with which two runs could choose the same ports.
     return random.SystemRandom().sample(choice, len(choice))
 
 

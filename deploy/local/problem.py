@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-#: Matches a line that explains a failure.
+#: A pattern of a line that explains a failure.
 FAILURE = re.compile(r"error|fatal|cannot|could not|denied|setting ", re.IGNORECASE)
 
 

@@ -29,7 +29,7 @@ def orderctl(state: StateDirectory, *arguments: str) -> str:
     It runs in this process, because a start of Python takes longer than most commands. Raises
     `Problem` with the last line of its output if it fails.
     """
-    # Imported here: the import takes a second, during which the servers start.
+    # The import is here, because it takes a second, during which the servers start.
     from console.orderctl import main
 
     administration = dotenv_values(state.operator_environment)
@@ -61,9 +61,9 @@ def make_api_key(state: StateDirectory) -> bool:
     file = state.secrets / credentials.API_KEY
     if file.exists() and file.read_text().strip():
         return False
-    file.unlink(missing_ok=True)  # empty: the run that should have filled it was killed
+    file.unlink(missing_ok=True)  # the file is empty: the run that created it was killed
     scopes = ("--scope=orders:read", "--scope=orders:write", "--scope=ops")
-    # To a file, because the output of orderctl goes to a log.
+    # The key is written to a file, because the output of orderctl goes to a log.
     orderctl(state, "keys", "create", "local", *scopes, f"--file={file}")
     return True
 

@@ -26,7 +26,7 @@ class Stack:
 
     state: StateDirectory
     ports: Ports
-    #: The database first.
+    #: The servers, the database first.
     infrastructure: Sequence[Process]
     application: Sequence[Process]
 
@@ -44,7 +44,7 @@ class Stack:
 def prepare(state: StateDirectory, ports: Ports, division: Division | None = None) -> None:
     """Write every secret, configuration and data directory of a run; start nothing.
 
-    `division` are its numbers of relays and of parts of queues; by default one of each.
+    `division` contains its numbers of relays and of parts of queues; by default one of each.
     """
     division = division or Division(_env_file=None)
     invoking().file(state.division, division.model_dump_json())

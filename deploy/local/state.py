@@ -18,14 +18,14 @@ import click
 from deploy.local.problem import Problem
 from deploy.local.servers import account
 
-#: Characters. A unix socket's path may have 107, and processes create sockets in `tmp`, such as
-#: `tmp/pymp-xxxxxxxx/listener-xxxxxxxx`.
+#: Maximum length of the path in characters. A unix socket's path may have 107, and processes create
+#: sockets in `tmp`, such as `tmp/pymp-xxxxxxxx/listener-xxxxxxxx`.
 LONGEST_PATH = 70
 
 #: Bytes that must be free at the start: with less, RabbitMQ soon stops accepting messages.
 FREE_SPACE = 1_000_000_000
 
-#: RabbitMQ's scripts accept no other path, because they do not quote it.
+#: A pattern of the paths that RabbitMQ's scripts accept, because they do not quote the path.
 PLAIN_PATH = re.compile(r"[\w./+-]+", re.ASCII)
 
 
@@ -189,7 +189,7 @@ def _make(path: Path) -> StateDirectory:
 def _move(path: Path, reason: str) -> StateDirectory:
     real = Path(tempfile.mkdtemp(prefix="orders-", dir="/var/tmp")).resolve()
     real.chmod(path.stat().st_mode)
-    # It may contain the state directory of a test run.
+    # The directory may contain the state directory of a test run.
     for inner in path.iterdir():
         shutil.move(inner, real)
     path.rmdir()

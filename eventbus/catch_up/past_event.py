@@ -14,7 +14,7 @@ from eventbus.messaging import untrusted
 from eventbus.messaging.event_message import task_headers
 from eventbus.messaging.stream import Entry
 
-#: The same type as in `eventbus.events.codec`.
+#: A time with a zone, as in `eventbus.events.codec`.
 _Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 

@@ -90,7 +90,7 @@ def already_handled(session: Session, event_ids: Collection[UUID]) -> set[UUID]:
     """Return which of these events the service has handled."""
     if not event_ids:
         return set()
-    # One parameter for any number of ids, because the number of parameters may be limited.
+    # The ids are one parameter, because the number of parameters may be limited.
     ids = literal(list(event_ids), ARRAY(Uuid))
     return set(session.scalars(select(inbox.c.event_id).where(inbox.c.event_id == any_(ids))))
 

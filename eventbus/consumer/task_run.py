@@ -71,8 +71,8 @@ class Run:
     def __init__(self, task: Task, request: Context) -> None:
         self._task = task
         self._request = request
-        # A separate context, because the runs of a batch are open at the same time: state that a
-        # receiver sets in one run, such as the current span, must not appear in another run.
+        # Each run has its own context, because the runs of a batch are open at the same time: state
+        # that a receiver sets in one run, such as the current span, must not appear in another run.
         self._context = copy_context()
         self._start_time = 0.0
         self._state: str = states.IGNORED

@@ -145,7 +145,8 @@ class _Fenced(Stream):
 
     def set(self) -> int:
         fence = AmqpMessage("", type=_FENCE, message_id=self._fence_id, delivery_mode=2)
-        # On the reading channel: the broker attaches the reader before it publishes the fence.
+        # The reading channel is used, so that the broker attaches the reader before the fence
+        # arrives.
         self._channel.basic_publish(fence, routing_key=self._name)
         deadline = time.monotonic() + _FENCE_TIMEOUT
         while self.offset is None:

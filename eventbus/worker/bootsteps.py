@@ -23,7 +23,7 @@ class WatchdogStep(bootsteps.StartStopStep):
 
 
 class TurnStep(bootsteps.StartStopStep):
-    """The event loop's reports to the watchdog of its progress, and of whether it consumes."""
+    """The reports of the event loop to the watchdog: its progress, and whether it consumes."""
 
     requires = (Tasks,)
 

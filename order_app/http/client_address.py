@@ -25,6 +25,6 @@ def of(request: Request) -> str | None:
     except ValueError:
         return None
     if isinstance(address, IPv6Address):
-        # Without the zone of a link-local address, which is any text.
+        # The zone of a link-local address, which may be any text, is removed.
         address = address.ipv4_mapped or IPv6Address(int(address))
     return str(address)

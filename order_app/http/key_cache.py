@@ -92,7 +92,7 @@ class KeyCache:
 
     def used(self, key: ApiKey, day: date) -> None:
         """Record in the cache that a key was used on this day."""
-        # Its current entry: the key may have been revoked since the request found it.
+        # The current entry is changed: the key may have been revoked since the request found it.
         keys = self._snapshot.keys
         if current := keys.get(key.prefix):
             keys[key.prefix] = replace(current, last_used_on=day)

@@ -28,7 +28,7 @@ EMAIL_LIMIT = 254
 #: Maximum length of the reason of an operator's cancellation.
 REASON_LIMIT = 500
 
-#: The local part of most addresses, which is valid and already normalized.
+#: A pattern of the local part of most addresses, which is valid and already normalized.
 _PLAIN = re.compile(r"[a-z0-9_+-]+(\.[a-z0-9_+-]+)*")
 
 _UUID = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"

@@ -31,8 +31,8 @@ BIND = "intake"
 #: single clock. `replace` sets the time of an event that is `UNDATED` (`order_app.events`). It can
 #: match only the field in the JSON text, because quotes in strings are escaped.
 #:
-#: `fresh` are the orders without a key, or whose key is not claimed yet under any API key of the
-#: client. If two requests have the same key, the second waits for the commit of the first, or
+#: `fresh` contains the orders without a key, or whose key is not claimed yet under any API key of
+#: the client. If two requests have the same key, the second waits for the commit of the first, or
 #: follows it in the same group. Groups claim keys in sorted order, so that they cannot deadlock.
 _PLACE = Statement(
     "place_orders",

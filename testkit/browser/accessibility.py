@@ -98,6 +98,6 @@ def unreachable_controls(page: Page) -> list[str]:
 
 
 def overflow(page: Page) -> int:
-    """Return the number of pixels that the page is wider than its window."""
+    """Return the number of pixels by which the page is wider than its window."""
     pixels: int = page.evaluate(_OVERFLOW)
     return pixels

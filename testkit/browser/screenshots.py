@@ -28,7 +28,7 @@ IMAGES = REPOSITORY / "docs" / "img"
 #: number of orders that fail.
 _SECONDS, _FAILING = 150, 60
 
-#: Seconds after which the broker has counted messages, and their rates.
+#: Seconds after which the broker's numbers and rates of messages are current.
 _COUNTED = 15
 
 #: Rate of the redrive in messages per second, which is slow enough for a picture of its progress.

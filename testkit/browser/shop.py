@@ -1,4 +1,4 @@
-"""A system with a console whose inventory has a bug that can be fixed."""
+"""A system with a console, and with an inventory whose bug can be fixed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,7 +50,7 @@ def password(stack: Stack) -> str:
 
 
 def bug(stack: Stack) -> Path:
-    """Return the file that is the bug while it exists."""
+    """Return the file whose existence causes the bug."""
     return Path(stack.extra["BUG"])
 
 

@@ -54,7 +54,7 @@ def main(
     state.mkdir(exist_ok=True)
     plan = Plan(seed=seed, orders=orders, names=names)
     output = _Output(sys.stdout, state, faults)
-    # Servers report their starts on the standard output.
+    # Servers report their start on standard output.
     with (state / "output").open("w") as log, redirect_stdout(log):
         is_good = output.bugs(plan) if bugs else output.campaigns(plan, runs, jobs)
     sys.exit(not is_good)

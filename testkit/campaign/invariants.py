@@ -138,7 +138,7 @@ def the_services_agree(evidence: Evidence) -> Iterator[Violation]:
 
 
 def each_mail_arrives(evidence: Evidence) -> Iterator[Violation]:
-    """I5: each sent notification is one email, and repeats need deaths of the mailer."""
+    """I5: each sent notification is one email, and is repeated only if the mailer has died."""
     counted = Counter((mail.order_id, mail.kind) for mail in evidence.notifications)
     if doubled := [f"{order_id} {kind}" for (order_id, kind), n in counted.items() if n > 1]:
         yield Violation("I5", Kind.DOUBLED, f"several notifications: {_named(doubled)}")

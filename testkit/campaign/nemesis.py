@@ -1,4 +1,4 @@
-"""The nemesis: plans faults by a seed, and injects each one when enough requests were made."""
+"""The nemesis, which plans faults from a seed, and injects each after a number of orders."""
 
 import time
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class Injection:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has lasted long enough."""
+        """Whether the fault has lasted long enough."""
         return time.monotonic() >= self._until
 
 

@@ -1,4 +1,4 @@
-"""Bugs of the simulator that campaigns must also find, and the programs that contain them."""
+"""The simulator's planted bugs that campaigns must also find, and the programs with them."""
 
 from collections.abc import Mapping
 

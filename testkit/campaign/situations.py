@@ -41,7 +41,7 @@ SITUATIONS = (
 
 
 def situations(stack: Stack, history: History, injected: list[Injection]) -> Counter[str]:
-    """Return how often each situation has occurred, by the logs, the databases and the history."""
+    """Return how often each situation occurred, according to logs, databases and the history."""
     seen = _logged(stack.directory)
     seen["tombstone used"] = _count(stack, "inventory", _TOMBSTONES)
     seen["late reply after CANCELLED"] = _count(stack, "order", _LATE_REPLIES)

@@ -15,7 +15,7 @@ ROOM = 10
 
 
 def in_stream(broker: Vhost) -> int:
-    """Return the number of messages that were ever published to the stream."""
+    """Return the number of messages that have ever been published to the stream."""
     with broker.connect() as connection:
         return stream.end(connection, STREAM)
 

@@ -21,7 +21,7 @@ def read(settings: DiscardSettings) -> None:
 
 
 def renew(settings: DiscardSettings, count: int) -> None:
-    """Renew the index when the broker counts so many messages."""
+    """Renew the index when the broker counts this many messages."""
     totals: dict[str, Object] = {LOT: {"messages": count}}
     with sessions(settings, CONSOLE) as own:
         renewal.renew(settings, own, totals)

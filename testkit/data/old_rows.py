@@ -17,7 +17,7 @@ OLD, YOUNG = timedelta(days=LIMIT, hours=1), timedelta(days=LIMIT, hours=-1)
 
 
 def event(**columns: Any) -> dict[str, Any]:
-    """Return an unsent outbox row that was recorded `age` ago; other columns override it."""
+    """Return an unsent outbox row that was recorded `age` ago, with these columns changed."""
     age = columns.pop("age", timedelta(0))
     then = datetime.now(UTC) - age
     row = {"event_id": uuid4(), "type": "order.created", "subject": uuid4(), "event": "{}"}

@@ -82,7 +82,7 @@ def parked_messages(channel: Channel) -> list[Message]:
 def held(channel: Channel, count: int) -> Iterator[Callable[[], None]]:
     """Hold all `count` parked messages during the block, as another reader does.
 
-    Yields a function that returns them earlier.
+    Yields a function that returns them to the queue before the end of the block.
     """
 
     def ready() -> int:

@@ -57,7 +57,7 @@ def delivery(sessions: Sessions, *transports: Transport, max_attempts: int = 230
 
 def deliver_all(delivery: Delivery, *, seconds: float = 0.2) -> None:
     """Send the due emails, and wait until sending has ended."""
-    # On a busy machine, a slice may end before the first email, so a few more are allowed.
+    # On a busy machine, a slice may end before the first email, so several slices are allowed.
     for _ in range(5):
         delivery.deliver(time.monotonic() + seconds)
         delivery.finish(within=60)

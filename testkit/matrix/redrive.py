@@ -47,7 +47,7 @@ class Redrive:
         return str(json.loads(made.stdout)["id"])
 
     def start(self, plan: str, module: str, environment: Mapping[str, str], log: Path) -> Launched:
-        """Start the run of a plan by a variant of `orderctl`."""
+        """Start the run of a plan with a variant of `orderctl`."""
         command = [sys.executable, "-m", module, "parked", "run", plan]
         inherited = {"PATH": os.environ["PATH"], **INTERPRETERS}
         return launcher().start(command, {**inherited, **self.environment, **environment}, log)

@@ -58,7 +58,7 @@ def attempt_spans(items: list[Item], error: Exception | None = None) -> list[Spa
 
 @contextmanager
 def first_receiver(signal: Signal, receiver: Callable[..., None]) -> Iterator[None]:
-    """Call the receiver before all other receivers, so before the instrumentation ends the span."""
+    """Call the receiver before all others, and thus before the instrumentation ends the span."""
     others, signal.receivers[:] = list(signal.receivers), []
     signal.connect(receiver, weak=False)
     signal.receivers.extend(others)

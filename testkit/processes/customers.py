@@ -41,7 +41,7 @@ class Customers:
     rate: int
     #: The addresses of the APIs, each as `host:port`.
     in_service: list[str]
-    #: Whether they retry without a response, with the order's idempotency key.
+    #: Whether a request without a response is retried, with the order's idempotency key.
     persistent: bool = False
     #: A function that returns the number of finished orders; None if orders do not wait for earlier
     #: orders.

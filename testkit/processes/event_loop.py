@@ -68,18 +68,18 @@ class TaskConsumer:
 
 
 class Job:
-    """A batch, or a read or write of the pause, in a child process, which a test's call ends."""
+    """A job of a child process, which a test ends: a batch, or a read or write of the pause."""
 
     def __init__(self, deliveries: list[Delivery], done: Any, failed: Any) -> None:
         self.deliveries = deliveries
-        #: The reason of the pause that it stores.
+        #: The reason for the pause that the job stores.
         self.reason: str | None = None
         self._done = done
         self._failed = failed
 
     @property
     def event_ids(self) -> set[str]:
-        """The events of the batch."""
+        """The ids of the events of the batch."""
         return {delivery.event_id for delivery in self.deliveries}
 
     def finish(self, outcome: Outcome = Outcome.HANDLED) -> None:

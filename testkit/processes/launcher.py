@@ -1,4 +1,4 @@
-"""The launcher of the system's programs, as forks of a process that has loaded their libraries.
+"""The launcher of programs, each a fork of a process that has loaded the programs' libraries.
 
 The start of a program takes over a second of CPU time, most of it for imports, and a test run
 starts many hundreds of programs. Each fork has its own session, environment and files, as if the

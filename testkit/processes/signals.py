@@ -36,7 +36,7 @@ class SignalCall:
 
     @property
     def state(self) -> str | None:
-        """The outcome of the run, in a `postrun` only."""
+        """The outcome of the run, which only a `postrun` has."""
         return self.arguments.get("state")
 
 

@@ -19,7 +19,7 @@ from testkit.system.shop import Shop
 
 __all__ = ["ORDER_FLOW", "ORDER_FLOW_WITH_MAILS", "RETRY_TIERS", "Stack"]
 
-#: The programs that decide an order: no emails, no fraud check, no analytics.
+#: The programs that decide an order, without emails, the fraud check and analytics.
 ORDER_FLOW = (
     "api",
     "order-worker",
@@ -71,7 +71,7 @@ class Stack(ProcessControl, Shop):
         self.extra["OTLP_ENDPOINT"] = f"http://127.0.0.1:{self.ports.spans_port}"
 
     def deliveries(self, worker: str, event_type: str, order_id: str | None = None) -> int:
-        """Return the number of a type's deliveries in a worker's log, of one or all orders."""
+        """Return the number of deliveries of a type in a worker's log, for one order or for all."""
         lines = [json.loads(line) for line in self.log(worker).splitlines() if line.startswith("{")]
         return sum(
             1

@@ -69,11 +69,11 @@ Held = tuple[Message, Phase]
 class Budget(NamedTuple):
     """The faults that may still happen."""
 
-    #: Number of ends of a process or of its connection.
+    #: Number of times that a process or its connection ends.
     crashes: int = 0
     #: Number of events that the broker returns or refuses.
     rejections: int = 0
-    #: Number of attempts of handlers that fail.
+    #: Number of attempts in which a handler fails.
     failures: int = 0
     #: Number of parked messages that the operator redrives.
     redrives: int = 0

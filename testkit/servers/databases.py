@@ -109,7 +109,7 @@ class Databases:
         settings = DatabaseAdminSettings(
             _env_file=servers.operator_environment, database_suffix=_TEMPLATE
         )
-        # Repeated: if the machine stands still, the limit of a connection expires.
+        # The call is repeated, because a connection may time out if the machine stalls.
         eventually(lambda: list(actions.apply(settings)))
         return cls(server, settings)
 
@@ -153,8 +153,8 @@ class Databases:
     def create_all(self, suffix: str, services: Sequence[Service] = DATABASES) -> None:
         """Create the migrated database of each service, with this suffix in its name.
 
-        As `orderctl database apply` creates them, except for the permission to connect: only
-        administrators can.
+        The databases equal those that `orderctl database apply` creates, except that only
+        administrators can connect.
         """
         self._copy({f"{service.name}_service{suffix}": service.name for service in services})
 

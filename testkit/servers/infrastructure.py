@@ -181,8 +181,8 @@ def infrastructure(state_dir: Path, *, durable: bool = False) -> Iterator[Infras
     They exit with this process, even when it is killed. Processes and files that a killed run has
     left in `state_dir` are stopped and deleted first, and all files are deleted at the end. Raises
     `deploy.local.problem.Problem` with the name of a process that does not start, or if another
-    run uses the directory. `durable` is for measurements and for
-    kills of the database server: the data of other tests need not survive, and is in memory.
+    run uses the directory. `durable` is required for measurements and for kills of the database
+    server. The data of other tests need not survive, and is in memory.
     """
     if not durable:
         in_memory(state_dir)
@@ -226,7 +226,7 @@ def _running(state: StateDirectory, durable: bool) -> Iterator[Infrastructure]:
 
 
 def _fast(process: Process, durable: bool) -> Process:
-    """Return a process of the broker that costs less, unless it is measured."""
+    """Return a process of the broker with settings that cost less, unless it is `durable`."""
     environment = dict(process.environment)
     if ERLANG in environment and not durable:
         environment[ERLANG] += FEW_SCHEDULERS

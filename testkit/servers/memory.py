@@ -15,9 +15,9 @@ ROOM = 4_000_000_000
 
 
 def in_memory(path: Path, room: int = ROOM) -> None:
-    """Make a path that does not exist a link to a new directory in memory.
+    """Make `path` a link to a new directory in memory.
 
-    Unless fewer than `room` bytes are free there.
+    Do nothing if the path exists, or if fewer than `room` bytes of memory are free.
     """
     if path.is_symlink() or path.exists() or _free() < room:
         return

@@ -7,7 +7,7 @@ from console.broker import connection as operators
 from eventbus.database import db, migrations
 from testkit.eventually import PATIENCE
 
-#: Limits of seconds within which a server must accept a connection.
+#: The constants with the seconds within which a server must accept a connection.
 _LIMITS = (
     (db, "CONNECT_TIMEOUT"),
     (migrations, "_CONNECT_TIMEOUT"),

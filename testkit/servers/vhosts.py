@@ -106,8 +106,8 @@ def fresh_vhost(servers: Infrastructure) -> Iterator[Vhost]:
     """Create an empty vhost, and delete it after the block unless the broker was restarted.
 
     The deletion of a quorum queue during its leader election can crash RabbitMQ 3.10's
-    `rabbit_fifo_dlx_sup`. Without it no queue dead-letters at least once, or even opens, until a
-    restart. Such a vhost therefore remains until the broker exits.
+    `rabbit_fifo_dlx_sup`. Without this process, no queue dead-letters at least once, or even opens,
+    until a restart. Such a vhost therefore remains until the broker exits.
     """
     fresh = Vhost(
         name=f"test-{uuid4().hex[:8]}",

@@ -1,4 +1,4 @@
-"""A simulated publisher: the relay's side of its connection, and the broker's side of it."""
+"""A simulated publisher, with the relay's side and the broker's side of its connection."""
 
 from collections import deque
 from collections.abc import Iterable

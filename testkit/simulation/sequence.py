@@ -12,7 +12,7 @@ from eventbus.events.codec import Position
 def passed(sessions: Sessions, lot: Iterable[bytes], handled: Iterable[Delivery]) -> list[str]:
     """Return which handled events have passed an event that was in the parking lot before.
 
-    `lot` are the bodies of the messages that were parked when the handling began.
+    `lot` contains the bodies of the messages that were parked when the handling began.
     """
     ahead = list(_positions(lot))
     pairs = [

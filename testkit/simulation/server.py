@@ -1,4 +1,4 @@
-"""The database server of simulations: without a broker, durability, TLS or passwords."""
+"""The database server of simulations, which run without a broker, durability, TLS and passwords."""
 
 import signal
 import subprocess

@@ -23,7 +23,7 @@ from testkit.servers.infrastructure import Infrastructure
 from testkit.servers.vhosts import Vhost
 from testkit.servers.workers import own_ports
 
-#: Seconds before each retry, which are few, so that a test can observe all attempts.
+#: Seconds before each retry. There are few retries, so that a test can observe all attempts.
 RETRY_TIERS = (0.4, 0.8, 1.6)
 
 

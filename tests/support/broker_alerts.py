@@ -1,4 +1,4 @@
-"""The alerts on the broker and its queues: series with which each fires, and does not fire."""
+"""The alerts on the broker and its queues, with series for which each fires or does not fire."""
 
 from eventbus.topology.limits import QUEUE_LIMIT
 from tests.support.promtool import Case

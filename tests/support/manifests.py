@@ -67,7 +67,7 @@ def one(folder: str, kind: str, name: str) -> Manifest:
 
 
 def objection(manifest: Manifest) -> str | None:
-    """Return why a cluster would reject the manifest, including unknown fields, or None."""
+    """Return why a cluster would reject the manifest, such as an unknown field, or None."""
     if manifest["kind"] in KINDS:
         found = next(_validator(manifest["kind"]).iter_errors(manifest), None)
         return found and f"{'/'.join(map(str, found.instance_path))}: {found.message}"

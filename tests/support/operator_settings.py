@@ -1,4 +1,4 @@
-"""All settings of the operators' command line, each command of which reads only a part."""
+"""All settings of the operators' command line, of which each command reads only a part."""
 
 from console.commands.execution.read_only import ReadOnlySettings
 from console.settings import AuditSettings, RepairSettings, TlsSettings, TopologySettings

@@ -25,9 +25,9 @@ class Case:
 
     #: The time at which the rule is evaluated.
     at: str
-    #: Series with which the alert must fire.
+    #: Series for which the alert must fire.
     bad: dict[str, str]
-    #: Series with which it must not fire.
+    #: Series for which the alert must not fire.
     good: dict[str, str]
     #: The labels of each alert that fires, without its severity.
     labels: tuple[dict[str, str], ...] = ({},)
@@ -35,7 +35,8 @@ class Case:
 
 def firing(alert: str, series: dict[str, str], at: str, directory: Path) -> list[dict[str, str]]:
     """Return the labels of each alert of this name that fires at a time."""
-    # promtool evaluates all rules of a file at each interval: alone, a rule takes a tenth of that.
+    # promtool evaluates all rules of a file at each interval. A single rule takes a tenth of the
+    # time.
     (rule,) = (each for each in _rules() if each.get("alert") == alert)
     alone = directory / "rule.yml"
     alone.write_text(json.dumps({"groups": [{"name": alert, "rules": [rule]}]}))

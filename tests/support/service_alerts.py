@@ -1,4 +1,4 @@
-"""The alerts on services and databases: series with which each fires, and does not fire."""
+"""The alerts on services and databases, with series for which each fires or does not fire."""
 
 from tests.support.promtool import Case
 

@@ -1,4 +1,4 @@
-"""Settings of a web console all of whose servers are down."""
+"""Settings of a web console whose servers are all down."""
 
 from typing import Any
 

@@ -100,7 +100,7 @@ def _ended(error: BaseException) -> tuple[int, str | None]:
         case SystemExit(code=None):
             return 0, None
         case SystemExit(code=text):
-            # The code is a text if the settings are invalid.
+            # The code is a string if the settings are invalid.
             return 1, str(text)
         case click.Abort():
             return 1, "interrupted"

@@ -26,7 +26,7 @@ from eventbus.messaging.untrusted import BODY_LIMIT
 from eventbus.topology.service import Service
 
 #: Number of messages beyond which a parking lot is large. A page reads a smaller parking lot
-#: itself, in less time than a database needs for as many rows.
+#: itself, which takes less time than a database needs for as many rows.
 LARGE = 500
 
 #: Maximum number of messages of one parking lot that have a row, from the oldest, and maximum total

@@ -56,12 +56,12 @@ def run(
 
     If a run was interrupted or has stopped, it is continued: messages that failed again are
     redriven first, and messages that are no longer parked take no stage. The size of the stages
-    does not grow until a message of a stage was redriven. The run ends early if an operator pauses
-    or aborts the plan. A message that waits behind another message is redriven once that message is
-    handled. Raises `ActionError` if the plan cannot run, if another run redrives messages of the
-    service, if more than `max_failing` (a fraction) of a stage fail again, if a message has no
-    outcome within `OUTCOME_LIMIT` seconds, if a message is not found, or if at the end messages
-    wait behind messages that are still parked.
+    does not grow until a message of a stage has been redriven. The run ends early if an operator
+    pauses or aborts the plan. A message that waits behind another message is redriven once that
+    message is handled. Raises `ActionError` if the plan cannot run, if another run redrives
+    messages of the service, if more than `max_failing` (a fraction) of a stage fail again, if a
+    message has no outcome within `OUTCOME_LIMIT` seconds, if a message is not found, or if at the
+    end messages wait behind messages that are still parked.
     """
     plan = plans.show(settings, plan_id)
     service = kombu_topology.service(plan.service)

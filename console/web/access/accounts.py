@@ -72,7 +72,7 @@ class Accounts:
         if self._is_fallback(name, password):
             return self.fallback
         with transaction(self.database) as session:
-            # A person with the name of the fallback would be mistaken for it.
+            # A person with the name of the emergency login would be mistaken for that login.
             row = people.find(session, name) if counted else None
         # The password is checked outside the transaction, which would occupy a connection.
         is_right = passwords.is_right(password, row.password_hash if row else None)

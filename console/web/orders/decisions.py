@@ -1,4 +1,4 @@
-"""The cancellation and the shipment of an order: a page that asks for each, and the two actions."""
+"""The cancellation and the shipment of an order: a page for each, and the two actions."""
 
 import logging
 from collections.abc import Callable

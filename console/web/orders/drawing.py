@@ -70,7 +70,7 @@ def draw(flow: Flow) -> Drawing:
 
 
 def described(step: Step) -> str:
-    """Return a step as a sentence without its end."""
+    """Return a step as a sentence without its period."""
     sender = f" from {step.sender}" if step.sender else ""
     moment = f", {_time(step)} after the order was placed" if step.after is not None else ""
     return f"{step.event_type}{sender} to {step.receiver}: {step.text}{moment}"

@@ -12,7 +12,7 @@ LIST = "all"
 
 
 def entered() -> str:
-    """Return the field of the current request if it is valid, or an empty text."""
+    """Return the field of the current request if it is valid, or an empty string."""
     value = request.values.get("order", "")
     if value == LIST:
         return value

@@ -38,7 +38,7 @@ RECENT = 5.0
 
 
 def recent() -> Latest[Report]:
-    """Return a place for the stuck orders that were found last."""
+    """Return a cache for the stuck orders that were found last."""
     return Latest(RECENT)
 
 

@@ -25,7 +25,7 @@ INTERVAL = 5.0
 
 @dataclass(eq=False)
 class Indexing:
-    """The renewals of the index. The first scrape starts them, or a page of a large lot."""
+    """The renewals of the index, which the first scrape or a page of a large parking lot starts."""
 
     settings: ConsoleSettings
     _problem: str | None = None

@@ -98,12 +98,12 @@ class Runs:
         return plan_id in self._running
 
     def problem(self, plan_id: int) -> str:
-        """Return why the last run in this process ended early, or an empty text."""
+        """Return why the last run in this process ended early, or an empty string."""
         return self._problems.get(plan_id, "")
 
 
 def _logged(work: Callable[[], object], ended: str, failed: str, **fields: int) -> str:
-    """Run the work of a thread; log and return why it has ended early, or an empty text.
+    """Run the work of a thread; log and return why it has ended early, or an empty string.
 
     `ended` is the log message after an expected error, and `failed` after any other.
     """

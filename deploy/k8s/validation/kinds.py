@@ -65,7 +65,7 @@ def main(directory: Path) -> None:
 
 def _fetched(definition: Definition) -> str:
     wanted = f"{definition.module}@{definition.version}"
-    # Outside of any module: only the files of this module are needed, not its dependencies.
+    # The command runs outside any module, because the dependencies of this module are not needed.
     with TemporaryDirectory() as nowhere:
         done = subprocess.run(
             ["go", "mod", "download", "-json", wanted],

@@ -8,7 +8,7 @@ from email.message import EmailMessage
 from functools import cached_property
 from threading import Lock
 
-#: Emails that are kept: those of a few minutes under load, which are a few megabytes.
+#: Number of emails that are kept, which arrive in a few minutes under load and take a few MB.
 LIMIT = 1_000
 
 

@@ -6,7 +6,7 @@ from flask import Flask, Response, abort, render_template
 
 from deploy.local.mail_server.mailbox import Mail, Mailbox
 
-#: Emails on the page.
+#: Maximum number of emails on the page.
 SHOWN = 100
 
 #: An email's HTML may only be displayed: it comes from templates, but customers wrote parts of it.

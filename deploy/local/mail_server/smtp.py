@@ -9,7 +9,7 @@ import re
 import threading
 from typing import Protocol, cast
 
-#: Bytes of one email, and of one command.
+#: Maximum number of bytes of one email, and of one command.
 SIZE_LIMIT = 10_000_000
 LINE_LIMIT = 2_000
 
@@ -106,7 +106,7 @@ class Conversation(asyncio.Protocol):
 
 
 class Server:
-    """Accepts emails on a separate thread."""
+    """An SMTP server on a separate thread."""
 
     def __init__(self, mailbox: Store, host: str, port: int) -> None:
         """Start listening. Raises `OSError` if the port is in use."""

@@ -19,7 +19,7 @@ HEARTBEAT = 10.0
 
 
 def runs() -> str | None:
-    """Return no problem: for a process that only the supervisor can judge."""
+    """Return no problem, for a process that only the supervisor can judge."""
     return None
 
 
@@ -52,8 +52,8 @@ def beats(file: Path) -> Check:
             age, state = time.time() - file.stat().st_mtime, file.read_text().strip()
         except FileNotFoundError:
             return "no heartbeat yet"
-        # In either direction: a file with a time in the future was written before the clock was set
-        # back, and proves nothing until it is touched again.
+        # The age counts in either direction: a file with a time in the future was written before
+        # the clock was set back, and proves nothing until it is touched again.
         if abs(age) >= HEARTBEAT:
             return f"last heartbeat {age:.0f} s ago"
         return None if state.partition(",")[0] in ("", "ready") else state

@@ -13,7 +13,7 @@ from deploy.local.state import StateDirectory
 #: Every process of a run inherits this variable, whose value is the run's state directory.
 MARK = "ORDERS_STATE_DIR"
 
-#: Seconds that a process has for its exit before it is killed.
+#: Seconds that a process has to exit before it is killed.
 PATIENCE = 30.0
 
 

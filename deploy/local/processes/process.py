@@ -16,9 +16,9 @@ class Process:
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
-    #: Returns its problem, or None; called only while it runs.
+    #: A function that returns the problem of the process, or None; called only while it runs.
     check: Check
-    #: Returns its remark while it is healthy, or None.
+    #: A function that returns the remark of the process while it is healthy, or None.
     remark: Check = runs
     #: Every port on which it listens, by the variable that sets the port.
     ports: Mapping[str, int] = field(default_factory=dict)

@@ -49,7 +49,7 @@ class Program:
 
     @property
     def is_background(self) -> bool:
-        """Whether it yields to the decisions of orders where processors are busy (ADR 0060)."""
+        """Whether it yields on busy processors to the programs that decide orders (ADR 0060)."""
         return self.user in _BACKGROUND
 
     @property

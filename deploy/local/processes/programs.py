@@ -30,7 +30,7 @@ def _of(service: Service) -> Iterator[Program]:
 
 #: In start order. `$NAME` in a command is a variable of the program's environment.
 PROGRAMS = (
-    # First, so that it receives the first spans of the others.
+    # The span store is first, so that it receives the first spans of the other programs.
     Program(
         "spans",
         "trace",

@@ -89,7 +89,7 @@ class Supervision:
         return self._state.path / "supervisord.conf"
 
     def _call(self, method: str, *arguments: Any, within: float | None = None) -> Any:
-        # A new connection for each call, because a connection that fails during a call remains
+        # Each call uses a new connection, because a connection that fails during a call remains
         # unusable.
         path = f"{self._state.path}/supervisor.sock"
         transport = SupervisorTransport(None, None, f"unix://{path}")
@@ -252,7 +252,7 @@ class Supervision:
         pids = leftovers.find(self._state)
         if self._shuts_down():
             leftovers.wait_for_end(pids, STOP_PATIENCE)
-        # Processes that a killed supervisor has left, or that ignored the signal.
+        # The remaining processes were left by a killed supervisor, or have ignored the signal.
         return max(len(pids), leftovers.stop(self._state))
 
     def _shuts_down(self) -> bool:

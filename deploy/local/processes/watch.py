@@ -13,7 +13,7 @@ from deploy.local.state import StateDirectory
 #: Seconds that all processes together may take.
 PATIENCE = 180.0
 
-#: Starts after which a process that keeps exiting is not restarted again.
+#: Number of starts after which a process that keeps exiting is not restarted.
 ATTEMPTS = 3
 
 #: Seconds between two checks.

@@ -58,7 +58,7 @@ def name_of(uid: int) -> str:
 
 
 def unprivileged(name: str) -> Account:
-    """Return the invoking user or, because servers refuse to run as root, this user for root.
+    """Return the invoking user or, if that is root, this user: servers refuse to run as root.
 
     Raises `Problem` if the user does not exist.
     """

@@ -24,11 +24,11 @@ DEPLOYER = "deployer"
 ADVANCED = REPOSITORY / "deploy/rabbitmq/advanced.config"
 ADVANCED_OF_3_10 = REPOSITORY / "deploy/rabbitmq/advanced-3.10.config"
 
-#: In this order: schedulers do not spin before they sleep, because that wastes power on an idle
-#: laptop. The distribution port, which has no TLS, is not reachable from the network. A renewed
-#: certificate is read at the next connection, rather than after a command or two minutes. A process
-#: accumulates 2 MB of finished messages before it collects them: a tenth less of the broker's
-#: CPU time for each event.
+#: The arguments have these effects, in this order: schedulers do not spin before they sleep,
+#: because that wastes power on an idle laptop. The distribution port, which has no TLS, is not
+#: reachable from the network. A renewed certificate is read at the next connection, rather than
+#: after a command or two minutes. A process accumulates 2 MB of finished messages before it
+#: collects them, which saves a tenth of the broker's CPU time for each event.
 ERLANG_ARGUMENTS = (
     "+sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
     " -ssl bypass_pem_cache true +hmbs 250000"
@@ -79,7 +79,7 @@ def management_url(ports: Ports) -> str:
 
 
 def _epmd(user: Account, home: Path, ports: Ports) -> Process:
-    # Otherwise, Erlang starts it automatically, and it outlives the node.
+    # Otherwise, Erlang starts the port mapper automatically, and the mapper outlives the node.
     return Process(
         name="epmd",
         command=("/usr/bin/epmd", "-address", "127.0.0.1", "-port", str(ports.epmd_port)),

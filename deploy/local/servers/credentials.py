@@ -7,7 +7,7 @@ from common.kombu_topology import DATABASES, topology
 from deploy.local.problem import Problem
 from deploy.local.servers import account
 
-#: The API key of the user that runs `make up`; created once there is a database to store it.
+#: The API key of the user that runs `make up`; created as soon as there is a database to store it.
 API_KEY = "local.api-key"
 
 #: The API key with which the console ships and cancels orders.
@@ -21,7 +21,7 @@ SUPERUSER = "postgres.database"
 FLOWER = "operator.flower"
 CONSOLE = "operator.console"
 
-#: The console's roles: in its own database, and the one that reads the others.
+#: The password of the console's roles: in its own database, and in the services' databases.
 READER = "console.database"
 
 
@@ -48,7 +48,7 @@ def generate(directory: Path) -> None:
 def _new(name: str) -> str:
     if name != CONSOLE_KEY:
         return secrets.token_hex(24)
-    # Imported here: the import is slow, and a run generates its secrets once.
+    # The import is here, because it is slow, and a run generates its secrets once.
     from order_app.storage import api_keys
 
     # The key has no effect until it is registered.

@@ -61,15 +61,15 @@ def process(state: StateDirectory, ports: Ports, *, durable: bool = True) -> Pro
         ports={"POSTGRES_PORT": ports.postgres_port},
         directory=_home(state),
         account=unprivileged("postgres"),
-        # The "fast" shutdown: the "smart" one waits for clients that never disconnect.
+        # SIGINT requests a "fast" shutdown. A "smart" shutdown waits for clients to disconnect.
         stop_signal="INT",
         stop_seconds=60,
     )
 
 
 def _create_data(user: Account, home: Path, password: str, log: Path, durable: bool) -> None:
-    # Under another name until it is complete, so that the result of an interrupted initdb is not
-    # used as data.
+    # The directory has another name until it is complete, so that the result of an interrupted
+    # initdb is not used as data.
     partial = home / "data.partial"
     shutil.rmtree(partial, ignore_errors=True)
     password_file = user.file(home / "password", password)

@@ -23,8 +23,8 @@ def upgrade() -> None:
         Column("last_used_on", Date, comment="In UTC; a day at most is written for each key."),
         CheckConstraint("cardinality(scopes) > 0", name=op.f("ck_api_keys_scopes")),
     )
-    # The default is for the previous release, which does not use API keys and runs for a while
-    # longer, and for its existing rows.
+    # The default is for existing rows, and for the previous release, which does not use API keys
+    # and runs for a while longer.
     op.add_column(
         "idempotency_keys",
         Column(

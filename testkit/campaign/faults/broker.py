@@ -1,4 +1,4 @@
-"""Faults of the broker: killed, shut down, suspended, and short of memory or disk space."""
+"""Faults of the broker: it is killed, shut down, suspended, or short of memory or disk space."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager

@@ -15,7 +15,7 @@ from testkit.servers.outages import exhausted, read_only
 
 
 class DatabaseKill(Fault):
-    """A backend is killed, as by a kernel short of memory: the server ends all sessions.
+    """A backend is killed, as by the OOM killer of the kernel, and the server ends all sessions.
 
     The servers must be durable. Otherwise the last commits are lost.
     """

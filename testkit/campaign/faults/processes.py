@@ -1,4 +1,4 @@
-"""Faults of processes: killed, terminated, suspended, disconnected, restarted, doubled."""
+"""Processes that are killed, terminated, suspended, disconnected, restarted or doubled."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The failing inventory's worker with receivers of Celery's signals.
+"""The failing inventory worker, with receivers of Celery's signals.
 
 One receiver writes a line of JSON for each signal to the file `$SIGNALS`; others raise exceptions.
 """

@@ -1,4 +1,4 @@
-"""Event streams of the console's server: many viewers, no thread each, and a prompt shutdown."""
+"""Event streams of the console's server: many viewers, no thread per viewer, a prompt shutdown."""
 
 import base64
 import socket

@@ -1,4 +1,4 @@
-"""A queue whose leader does not respond, like one without a quorum, is not taken as empty."""
+"""A queue whose leader does not respond, as without a quorum, is not mistaken for empty."""
 
 import threading
 from collections.abc import Callable, Iterator

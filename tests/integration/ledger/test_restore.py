@@ -1,4 +1,4 @@
-"""`orderctl restore`: what it finds, what it writes again, and what it leaves alone."""
+"""`orderctl restore`: its findings, the records that it restores, and those that it keeps."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Stuck orders are listed with the place where each hangs, and the reason."""
+"""Stuck orders are listed with the place where each is stuck, and the reason."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Emails leave although the clock of their database was wrong when a time was written."""
+"""Emails are sent although the clock of their database was wrong when a time was written."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Operators cancel and ship orders through the API, with a scope of their own."""
+"""Operators cancel and ship orders through the API, with a separate scope."""
 
 from datetime import UTC, datetime
 from typing import Any

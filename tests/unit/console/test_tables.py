@@ -1,4 +1,4 @@
-"""Tables and lines of `orderctl` show foreign texts as they are, and never control the terminal."""
+"""Tables and lines of `orderctl` show untrusted text as it is, and never control the terminal."""
 
 from datetime import UTC, datetime
 

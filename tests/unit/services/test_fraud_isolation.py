@@ -1,8 +1,8 @@
 """No other service imports or names the fraud check, although it consumes their events.
 
-Only these name it: the contracts and the topology, as data; the notification service, which
-consumes its event; the deployment, which starts it; and the console, which shows whether its events
-are sent.
+Only these parts name the fraud check: the contracts and the topology, as data; the notification
+service, which consumes its event; the deployment, which starts it; and the console, which shows
+whether its events are sent.
 """
 
 import ast
