@@ -231,14 +231,14 @@ def test_an_unknown_name_and_a_wrong_password_have_the_same_answer(
     # When logins fail for different reasons
     answers = [
         log_in(console, name, password)
-        for name, password in (("ada", "wrong"), ("eve", "wrong"), ("ev\0e", ada))
+        for name, password in (("ada", "wrong"), ("eve", "wrong"), ("eve", ada))
     ]
 
     # Then nothing distinguishes them
     assert {answer.status_code for answer in answers} == {401}
     texts = {
         answer.text.replace(f'value="{name}"', "")
-        for answer, name in zip(answers, ("ada", "eve", "ev\0e"), strict=True)
+        for answer, name in zip(answers, ("ada", "eve", "eve"), strict=True)
     }
     assert len(texts) == 1
 

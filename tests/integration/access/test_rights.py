@@ -211,7 +211,7 @@ def test_an_administrator_reads_the_log_page_by_page(
         ({"since": "yesterday"}, 400),
         ({"before": "x"}, 400),
         ({"before": "9" * 18}, 503),
-        ({"person": "a\0b"}, 200),
+        ({"person": "a\0b"}, 400),
     ],
 )
 def test_the_log_rejects_invalid_criteria(

@@ -31,7 +31,7 @@ def test_a_lost_machine_is_detected_within_the_documented_time() -> None:
     # Then the documents state the limits: while it waits, and while it sends
     waits, sends = options["keepalives_idle"] + probes, options["tcp_user_timeout"] / 1000
     assert f"closed within {waits:g} seconds" in text("docs/operations/databases-and-backups.md")
-    stated = f"({sends:g} seconds while the process sends, {waits:g} while it waits)"
+    stated = f": {sends:g} seconds while the process sends, {waits:g} while it waits |"
     assert stated in " ".join(text("docs/operations/settings.md").split())
 
 
