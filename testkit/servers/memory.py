@@ -6,23 +6,43 @@ quorum queue is synchronized, and a database has hundreds of files.
 
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 _MEMORY = Path("/dev/shm")
+
+#: The prefix of the directories' names, and the suffix of the links beside them, each of which
+#: points to the path of its directory's link.
+_PREFIX, _BACK = "orders-", ".back"
 
 #: Bytes that must be free: the servers of a worker use 300 million.
 ROOM = 4_000_000_000
 
 
 def in_memory(path: Path, room: int = ROOM) -> None:
-    """Make `path` a link to a new directory in memory.
+    """Make a path that does not exist a link to a new directory in memory.
 
-    Do nothing if the path exists, or if fewer than `room` bytes of memory are free.
+    Unless fewer than `room` bytes are free there. Directories whose links have been deleted, for
+    example with the checkout of a killed run, are deleted first.
     """
+    _delete_abandoned()
     if path.is_symlink() or path.exists() or _free() < room:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.symlink_to(tempfile.mkdtemp(prefix="orders-", dir=_MEMORY))
+    directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_MEMORY))
+    path.symlink_to(directory)
+    # Created last, so that another run never takes the directory for abandoned.
+    directory.with_suffix(_BACK).symlink_to(path.absolute())
+
+
+def _delete_abandoned() -> None:
+    for back in _MEMORY.glob(f"{_PREFIX}*{_BACK}"):
+        directory = back.with_suffix("")
+        # Another run may delete the same directory.
+        with suppress(FileNotFoundError):
+            if back.readlink().resolve() != directory.resolve():
+                shutil.rmtree(directory, ignore_errors=True)
+                back.unlink()
 
 
 def _free() -> int:

@@ -118,6 +118,23 @@ def test_a_directory_in_memory_is_deleted_with_its_link(root: Path) -> None:
     assert list(root.iterdir()) == []
 
 
+def test_a_directory_in_memory_without_a_link_is_deleted_by_the_next_run(root: Path) -> None:
+    # Given a directory of a killed run whose checkout has been deleted, and one of a running test
+    in_memory(root / "gw0", room=0)
+    abandoned = create_state(root / "gw0").path
+    (root / "gw0").unlink()
+    in_memory(root / "gw1", room=0)
+    running = create_state(root / "gw1").path
+
+    # When another run starts
+    in_memory(root / "gw2", room=0)
+
+    # Then only the former is deleted
+    assert not abandoned.exists()
+    assert running.exists()
+    assert list(abandoned.parent.glob(f"{abandoned.name}*")) == []
+
+
 def test_a_directory_is_on_disk_without_room_in_memory(root: Path) -> None:
     in_memory(root / "gw0", room=2**60)
 
