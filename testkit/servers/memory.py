@@ -20,10 +20,10 @@ ROOM = 4_000_000_000
 
 
 def in_memory(path: Path, room: int = ROOM) -> None:
-    """Make a path that does not exist a link to a new directory in memory.
+    """Make `path` a link to a new directory in memory.
 
-    Unless fewer than `room` bytes are free there. Directories whose links have been deleted, for
-    example with the checkout of a killed run, are deleted first.
+    Do nothing if the path exists, or if fewer than `room` bytes of memory are free. Directories
+    whose links were deleted, for example with the checkout of a killed run, are deleted first.
     """
     _delete_abandoned()
     if path.is_symlink() or path.exists() or _free() < room:
