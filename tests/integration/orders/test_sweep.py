@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from eventbus.database.db import Sessions, transaction
+from eventbus.loop import INTERVAL
 from order_app import sweep, use_cases
 from order_app.domain import Line, Reason, Status
 from order_app.events import Cause
@@ -54,6 +55,9 @@ def status(sessions: Sessions, order_id: UUID) -> tuple[Status, Reason | None]:
     return order.status, order.reason
 
 
+#: Seconds after its deadline during which an order may be PENDING.
+PROMISED = 5.0
+
 PENDING = (Status.PENDING, None)
 CANCELLED = (Status.CANCELLED, Reason.DEADLINE)
 
@@ -61,8 +65,9 @@ CANCELLED = (Status.CANCELLED, Reason.DEADLINE)
 def test_an_order_is_cancelled_a_moment_after_its_deadline(
     order_database: Sessions, running: Sweep
 ) -> None:
-    # Given orders before, at and after their deadline
-    late = place(order_database, overdue=3)
+    # Given orders before, at and after their deadline. The latest sweep that may cancel an order
+    # starts an interval of the loop, and a second for the sweep, before the five seconds are over.
+    late = place(order_database, overdue=PROMISED - INTERVAL - 1)
     just_late = place(order_database, overdue=0)
     in_time = place(order_database, overdue=-60)
 
