@@ -35,7 +35,7 @@ SuspicionRule = Annotated[
 
 
 def check_line(sku: str, quantity: int) -> None:
-    """Raise `BeyondLimits` unless a SKU, a quantity, and the sum of many of them can be stored."""
+    """Raise `BeyondLimits` unless a SKU, a quantity, and sums of quantities can be stored."""
     if not 0 < len(sku) <= KEY:
         raise BeyondLimits(f"sku has more than {KEY} characters" if sku else "sku is empty")
     if not 1 <= quantity <= INTEGER:

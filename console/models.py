@@ -232,11 +232,13 @@ class IndexedLotRow(Base):
     __table_args__ = (_UNLOGGED,)
 
     service: Mapped[str] = mapped_column(primary_key=True)
-    messages: Mapped[int] = mapped_column(comment="That were read.")
+    messages: Mapped[int] = mapped_column(comment="The number of messages that were read.")
     read_at: Mapped[datetime] = mapped_column(comment="The start of the reading.")
-    seconds: Mapped[float] = mapped_column(comment="Its duration.")
+    seconds: Mapped[float] = mapped_column(comment="The duration of the reading.")
     unread: Mapped[str] = mapped_column(comment="Messages that another reader held, in words.")
-    groups: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, comment="Of the messages.")
+    groups: Mapped[list[dict[str, Any]]] = mapped_column(
+        JSONB, comment="The groups of the messages."
+    )
 
 
 class IndexedRow(Base):
@@ -253,7 +255,10 @@ class IndexedRow(Base):
     )
 
     id: Mapped[int] = mapped_column(
-        BigInteger, Identity(always=True), primary_key=True, comment="In the order of the queue."
+        BigInteger,
+        Identity(always=True),
+        primary_key=True,
+        comment="Ids are in the order of the queue.",
     )
     service: Mapped[str]
     fingerprint: Mapped[UUID] = mapped_column(comment="Hash of the description and of the body.")
@@ -262,6 +267,6 @@ class IndexedRow(Base):
     digest: Mapped[str] = mapped_column(comment="SHA-256 of the body.")
     group_key: Mapped[str]
     parked: Mapped[dict[str, Any]] = mapped_column(JSONB, comment="The description.")
-    headers: Mapped[dict[str, str]] = mapped_column(JSONB, comment="As text.")
+    headers: Mapped[dict[str, str]] = mapped_column(JSONB, comment="The headers as text.")
     size: Mapped[int] = mapped_column(comment="Bytes of the body.")
-    body: Mapped[bytes | None] = mapped_column(LargeBinary, comment="Null: it is not kept.")
+    body: Mapped[bytes | None] = mapped_column(LargeBinary, comment="Null if it is not kept.")

@@ -1,7 +1,8 @@
 """The limits of the values that every service can store, for the contracts of a system.
 
-Like the limits of an event's time, they are not part of the contracts, because no event beyond them
-was ever published. A contract calls the checks whenever an event is created or decoded.
+Like the limits of an event's time, they are not part of the contracts, because the schema of a
+released contract cannot be narrowed. A contract calls the checks whenever an event is created or
+decoded.
 """
 
 from eventbus.errors import InvalidEvent

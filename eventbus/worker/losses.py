@@ -33,6 +33,8 @@ class Losses:
 
     def handled(self, event_ids: Iterable[str]) -> None:
         """Record that messages were handled: the outage has ended, and they did not cause it."""
+        if not (self._current or self._outages):
+            return
         for event_id in event_ids:
             self._current.discard(event_id)
             del self._outages[event_id]

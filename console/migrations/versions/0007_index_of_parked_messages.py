@@ -27,21 +27,23 @@ def upgrade() -> None:
     op.create_table(
         _LOTS,
         Column("service", Text, primary_key=True),
-        Column("messages", Integer, nullable=False, comment="That were read."),
+        Column(
+            "messages", Integer, nullable=False, comment="The number of messages that were read."
+        ),
         Column(
             "read_at",
             DateTime(timezone=True),
             nullable=False,
             comment="The start of the reading.",
         ),
-        Column("seconds", Double, nullable=False, comment="Its duration."),
+        Column("seconds", Double, nullable=False, comment="The duration of the reading."),
         Column(
             "unread",
             Text,
             nullable=False,
             comment="Messages that another reader held, in words.",
         ),
-        Column("groups", JSONB, nullable=False, comment="Of the messages."),
+        Column("groups", JSONB, nullable=False, comment="The groups of the messages."),
         prefixes=["UNLOGGED"],
     )
     op.create_table(
@@ -51,7 +53,7 @@ def upgrade() -> None:
             BigInteger,
             Identity(always=True),
             primary_key=True,
-            comment="In the order of the queue.",
+            comment="Ids are in the order of the queue.",
         ),
         Column("service", Text, nullable=False),
         Column(
@@ -62,9 +64,9 @@ def upgrade() -> None:
         Column("digest", Text, nullable=False, comment="SHA-256 of the body."),
         Column("group_key", Text, nullable=False),
         Column("parked", JSONB, nullable=False, comment="The description."),
-        Column("headers", JSONB, nullable=False, comment="As text."),
+        Column("headers", JSONB, nullable=False, comment="The headers as text."),
         Column("size", Integer, nullable=False, comment="Bytes of the body."),
-        Column("body", LargeBinary, comment="Null: it is not kept."),
+        Column("body", LargeBinary, comment="Null if it is not kept."),
         UniqueConstraint("service", "fingerprint"),
         prefixes=["UNLOGGED"],
     )

@@ -92,8 +92,9 @@ class Changes:
                 is_late = self._end(change, partial(ended.set_result, result))
                 kind = "done"
             if is_late:
-                late(kind, result)
+                # The result first, because the list must show it even if it cannot be recorded.
                 change.kind, change.result = kind, result
+                late(kind, result)
 
         threading.Thread(target=work, name=f"change-{service.name}", daemon=True).start()
         wait([ended], timeout=PATIENCE)
